@@ -1,0 +1,125 @@
+"""The connection: opened with explicit timeouts, our functions loaded, calls repeated while Redis is away."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from importlib.resources import files
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import redis.asyncio as aioredis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from queuechat.bus import faults
+from queuechat.errors import Misconfigured
+
+log = logging.getLogger(__name__)
+
+_VERSION = "\nredis.register_function{{function_name='qc1_version', callback=function() return '{sha}' end}}\n"
+
+
+def library() -> tuple[str, str]:
+    """functions.lua with a `qc1_version` function that answers its hash, and that hash."""
+    text = files("queuechat").joinpath("functions.lua").read_text()
+    sha = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return text + _VERSION.format(sha=sha), sha
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be logged."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rsplit("@", 1)[1]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+
+
+class Connection:
+    """A pool of Redis connections. Every call that is made through `call` must be safe to repeat."""
+
+    def __init__(self, url: str, *, patience_s: float = 3.0):
+        self.url = without_password(url)
+        self.patience_s = patience_s
+        try:
+            # redis-py's own retries are off: it would repeat calls without telling us that it did.
+            pool = aioredis.BlockingConnectionPool.from_url(
+                url,
+                retry=Retry(NoBackoff(), 0),
+                retry_on_timeout=False,
+                socket_timeout=10,
+                max_connections=64,
+                timeout=None,
+                **({} if url.startswith("unix") else {"socket_connect_timeout": 3, "socket_keepalive": True}),
+            )
+            self.redis = aioredis.Redis(connection_pool=pool)
+        except (ValueError, TypeError) as error:
+            raise Misconfigured(f"{self.url!r} is not a redis://, rediss:// or unix:// URL: {error}") from None
+
+    async def load_functions(self) -> None:
+        """Bring the server our library unless it has this very one.
+
+        Raises:
+            BusUnavailable: Redis does not answer.
+            Misconfigured: it is older than 7.0, or refuses us.
+        """
+        text, sha = library()
+        try:
+            found = await self._execute("FCALL", "qc1_version", 0)
+        except RedisError as error:
+            if not faults.lost_functions(error):
+                raise faults.translate(error, self.url) from error
+            found = b""
+        if found != sha.encode():
+            await self.command("FUNCTION", "LOAD", "REPLACE", text)
+
+    async def command(self, *args: Any) -> Any:
+        """One command, once."""
+        try:
+            return await self._execute(*args)
+        except (RedisError, OSError) as error:
+            raise faults.translate(error, self.url) from error
+
+    async def call(self, function: str, key: str, *args: Any, patience_s: float | None = None) -> Any:
+        """One function, repeated until Redis answers or patience ends."""
+        return await self.insist([("FCALL", function, 1, key, *args)], patience_s=patience_s, single=True)
+
+    async def insist(
+        self, commands: list[tuple[Any, ...]], *, patience_s: float | None = None, single: bool = False
+    ) -> Any:
+        """Commands in one round trip, all repeated until Redis answers all or patience ends.
+
+        Raises:
+            BusUnavailable, Misconfigured, QueuechatError: by `faults.translate`.
+        """
+        patience = self.patience_s if patience_s is None else patience_s
+        give_up, pause = time.monotonic() + patience, 0.02
+        while True:
+            try:
+                if single:
+                    return await self._execute(*commands[0])
+                return await self._pipelined(commands)
+            except (RedisError, OSError) as error:
+                if faults.lost_functions(error):
+                    await self.load_functions()
+                elif not faults.is_transient(error) or time.monotonic() + pause > give_up:
+                    raise faults.translate(error, self.url) from error
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 0.5)
+
+    async def _execute(self, *args: Any) -> Any:
+        return await self.redis.execute_command(*args)  # type: ignore[no-untyped-call]
+
+    async def _pipelined(self, commands: list[tuple[Any, ...]]) -> list[Any]:
+        pipe = self.redis.pipeline(transaction=False)
+        for command in commands:
+            pipe.execute_command(*command)
+        answers: list[Any] = await pipe.execute()
+        return answers
+
+    async def close(self) -> None:
+        await self.redis.aclose(close_connection_pool=True)

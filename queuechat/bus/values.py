@@ -1,0 +1,81 @@
+"""What the bus answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from queuechat.protocol import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The jobs are in the queue, durably as far as Redis' own settings go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """The idempotency key was seen with the same body: this request has the answer."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """The waiting room has no place for all of them. `retry_after_s` follows from how fast jobs have ended lately."""
+
+    waiting: int
+    retry_after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job that this worker now owns, and where to go on: `offset` tokens whose hash is `hash` are in its log."""
+
+    job: Job
+    nonce: str
+    epoch: int
+    offset: int
+    hash: str
+    left_ms: int
+
+
+class Verdict(StrEnum):
+    """The answer to a worker about one of its jobs."""
+
+    OK = "OK"
+    DUP = "DUP"  #: already there; nothing was written
+    GAP = "GAP"  #: not the next offset; nothing was written
+    FENCED = "FENCED"  #: somebody else owns it, or it has ended
+    DIVERGED = "DIVERGED"  #: the log before this offset is not what the worker has
+    CANCEL = "CANCEL"  #: nobody wants it any more
+    DEADLINE = "DEADLINE"  #: too late
+    ALREADY = "ALREADY"  #: it has ended before
+
+
+class Item(NamedTuple):
+    """One job's part of a publish: tokens [first, first + tokens), the hashes around them, the encoded Chunk."""
+
+    id: str
+    nonce: str
+    first: int
+    tokens: int
+    before: str
+    after: str
+    chunk: bytes
+
+
+class Entry(NamedTuple):
+    """One log entry: the encoded event and, for a chunk, the hash of all ids up to its end."""
+
+    raw: bytes
+    hash: str
+
+
+class Sight(NamedTuple):
+    """What a watcher sees of a job: "" is a state that is gone; place 0 means taken by a worker."""
+
+    state: str
+    next: int
+    place: int

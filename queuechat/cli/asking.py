@@ -1,0 +1,137 @@
+"""Commands that ask: chat, cancel."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from queuechat.bus import Bus
+from queuechat.cli.app import app, err, reachable, settings, with_bus
+from queuechat.client import Client, Waiting
+from queuechat.errors import JobEnded, QueuechatError, from_wire
+from queuechat.protocol import DELIVERED, Chunk, End, Job, Sampling, new_id
+from queuechat.roster import take_census
+from queuechat.settings import Settings
+
+Messages = list[dict[str, Any]]
+
+
+@app.command()
+def chat(
+    prompt: Annotated[str | None, typer.Argument(help="One question; without it a conversation begins.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Served name; by default the first model.")] = None,
+    system: Annotated[str | None, typer.Option("--system", "-s", help="System prompt.")] = None,
+    temperature: Annotated[float, typer.Option(min=0, max=2)] = 0.7,
+    max_tokens: Annotated[int | None, typer.Option(min=1)] = 1024,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same answer.")] = None,
+) -> None:
+    """Chat in the terminal, over the queue. Ctrl-C stops an answer; Ctrl-D ends the conversation."""
+    loaded = settings(log_level="warning")
+    if prompt is None and not sys.stdin.isatty():
+        prompt = sys.stdin.read()
+    opening: Messages = [{"role": "system", "content": system}] if system else []
+    sampling = Sampling(temperature=temperature, seed=secrets.randbits(32) if seed is None else seed)
+    conversation = _Conversation(loaded, model, opening, sampling, max_tokens)
+    asyncio.run(conversation.run(prompt))
+
+
+class _Conversation:
+    def __init__(
+        self, loaded: Settings, model: str | None, messages: Messages, sampling: Sampling, max_tokens: int | None
+    ):
+        self._loaded, self._model, self._messages = loaded, model, messages
+        self._sampling, self._max_tokens = sampling, max_tokens
+
+    async def run(self, prompt: str | None) -> None:
+        bus = await Bus(reachable(self._loaded), patience_s=2).open()
+        try:
+            async with Client(bus, queue_limit=self._loaded.queue_limit) as client:
+                self._model = await self._choose(bus)
+                if prompt is not None:
+                    await self._turn(client, prompt)
+                    return
+                err.print(f"{self._model} — Ctrl-C stops an answer, Ctrl-D leaves", style="dim")
+                while (line := await asyncio.to_thread(_ask_user)) is not None:
+                    if line.strip():
+                        await self._turn(client, line)
+        finally:
+            await bus.close()
+
+    async def _choose(self, bus: Bus) -> str:
+        census = await take_census(bus)
+        names = census.names()
+        return census.resolve(self._model or (names[0] if names else "any")).card.name
+
+    async def _turn(self, client: Client, prompt: str) -> None:
+        assert self._model is not None
+        self._messages.append({"role": "user", "content": prompt})
+        job = Job(new_id(), self._model, messages=self._messages, sampling=self._sampling, max_tokens=self._max_tokens)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, lambda: asyncio.ensure_future(client.cancel(job.model, job.id)))
+        try:
+            self._messages.append({"role": "assistant", "content": await self._print_answer(client, job)})
+        finally:
+            loop.remove_signal_handler(signal.SIGINT)
+
+    async def _print_answer(self, client: Client, job: Job) -> str:
+        text = ""
+        async for event in client.ask(job):
+            if isinstance(event, Waiting):
+                eta = f", about {event.eta_s:.0f} s" if event.eta_s else ""
+                err.print(f"position {event.place}{eta}", style="dim")
+                continue
+            text += event.text
+            sys.stdout.write(event.text)
+            sys.stdout.flush()
+            if isinstance(event, End):
+                sys.stdout.write("\n")
+                _footer(event)
+            assert isinstance(event, Chunk | End)
+        return text
+
+
+def _footer(end: End) -> None:
+    times = end.times
+    if end.reason not in DELIVERED:
+        failure = end.error
+        error = from_wire(failure.code, failure.message) if failure else JobEnded(f"the answer ended: {end.reason}")
+        err.print(f"[{error.message}]", style="yellow", markup=False)
+    if times.first:
+        seconds = max(times.ended - times.first, 1) / 1000
+        line = (
+            f"queued {(times.started - times.queued) / 1000:.1f} s · first token "
+            f"{(times.first - times.queued) / 1000:.2f} s · {end.offset / seconds:.0f} tok/s · {end.offset} tokens"
+        )
+        err.print(line, style="dim")
+
+
+def _ask_user() -> str | None:
+    try:
+        return input("› ")
+    except (EOFError, KeyboardInterrupt):
+        return None
+
+
+@app.command()
+def cancel(
+    request: Annotated[str, typer.Argument(help="Request id: what x-queuechat-request-id says, or chatcmpl-…")],
+) -> None:
+    """Cancel a waiting or running request."""
+    id = request.split("-", 1)[-1]
+
+    async def ask(bus: Bus) -> str:
+        for model in (await take_census(bus)).models:
+            answer = (await bus.cancel(model, [id]))[0]
+            if answer != "MISSING":
+                return answer
+        return "MISSING"
+
+    answer = with_bus(ask, settings())
+    if answer == "MISSING":
+        raise QueuechatError(f"no request {id!r}; logs are kept for 15 minutes after the end")
+    typer.echo("cancelled" if answer == "OK" else "had ended already")

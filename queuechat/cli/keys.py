@@ -1,0 +1,54 @@
+"""Commands for API keys: keys add, list, revoke."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from queuechat.cli.app import JsonFlag, app, err, out, settings, with_bus
+from queuechat.cli.looking import print_json, span, table
+from queuechat.credentials import add_key, list_keys, revoke_key
+from queuechat.errors import NotFound
+
+keys = typer.Typer(help="API keys. As soon as one exists, the API wants one.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+
+
+@keys.command("add")
+def add(
+    name: Annotated[str, typer.Argument(help="Who or what it is for.")] = "",
+    days: Annotated[float | None, typer.Option(min=0, help="Days until it expires. [default: never]")] = None,
+) -> None:
+    """Make a key. It is printed once and cannot be had again: Redis holds only a keyed hash."""
+    loaded = settings()
+    pepper = loaded.key_pepper.get_secret_value()
+    lifetime = None if days is None else days * 86400
+    _, token = with_bus(lambda bus: add_key(bus, pepper, name, lifetime_s=lifetime), loaded)
+    typer.echo(token)
+    if not pepper:
+        err.print("set QUEUECHAT_KEY_PEPPER before you make keys that matter: hashes are then useless without it")
+
+
+@keys.command("list")
+def list_all(as_json: JsonFlag = False) -> None:
+    """All keys, without their secrets."""
+    found = with_bus(list_keys, settings())
+    if as_json:
+        print_json([{k: v for k, v in asdict(key).items() if k != "hash"} for key in found])
+        return
+    rows = table("ID", "NAME", "AGE", "EXPIRES")
+    for key in found:
+        left = "expired" if key.expired else f"in {span(key.expires - time.time())}" if key.expires else "never"
+        rows.add_row(key.id, key.name, span(time.time() - key.created), left)
+    out.print(rows if found else "no keys: the API asks for none")
+
+
+@keys.command("revoke")
+def revoke(id: Annotated[str, typer.Argument(help="The id that `keys list` shows.")]) -> None:
+    """Make a key useless, within five seconds everywhere."""
+    if not with_bus(lambda bus: revoke_key(bus, id), settings()):
+        raise NotFound(f"there is no key {id!r}; see: queuechat keys list")
+    typer.echo("revoked")

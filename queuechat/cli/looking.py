@@ -1,0 +1,143 @@
+"""Commands that look and change nothing: ps, queues, models, doctor, config show."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.table import Table
+
+from queuechat import keys
+from queuechat.bus import Bus
+from queuechat.cli.app import JsonFlag, app, out, settings, with_bus
+from queuechat.protocol import Depth
+from queuechat.roster import Census, take_census, take_depths
+from queuechat.settings import sources
+
+config = typer.Typer(help="The settings in force.", no_args_is_help=True)
+app.add_typer(config, name="config")
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode())
+
+
+def table(*columns: str) -> Table:
+    """A table without lines; numbers are aligned by `add_row` callers giving strings."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, no_wrap=True)
+    return made
+
+
+@app.command()
+def ps(as_json: JsonFlag = False) -> None:
+    """Live workers and their load."""
+    census = with_bus(take_census, settings())
+    workers = sorted(census.workers, key=lambda w: (w.model, w.id))
+    if as_json:
+        print_json([asdict(worker) for worker in workers])
+        return
+    rows = table("WORKER", "MODEL", "ENGINE", "DEVICE", "STATE", "RUNNING", "TOK/S", "UP", "RESTARTS")
+    now = time.time()
+    for w in workers:
+        load = f"{w.running}/{w.capacity}"
+        up = span(now - w.started / 1000)
+        rows.add_row(w.id, w.model, w.engine, w.device, w.state, load, f"{w.tokens_per_s:g}", up, str(w.restarts))
+    out.print(rows if workers else "no workers; start one with: queuechat worker --model smollm2")
+
+
+@app.command()
+def queues(
+    as_json: JsonFlag = False,
+    explain: Annotated[bool, typer.Option("--explain", help="The redis-cli command behind each number.")] = False,
+) -> None:
+    """How deep each model's queues are."""
+    census, depths = with_bus(_depths, settings())
+    if as_json:
+        print_json({model: asdict(depth) for model, depth in depths.items()})
+        return
+    rows = table("MODEL", "WAITING", "RUNNING", "BULK", "OLDEST", "ENDED/S", "DEAD", "WORKERS")
+    for model, d in sorted(depths.items()):
+        numbers = (d.waiting, d.running, d.bulk_waiting, f"{d.oldest_ms / 1000:.1f}s", f"{d.finished_per_s:g}", d.dead)
+        rows.add_row(model, *map(str, numbers), str(len(census.models[model].workers)))
+    out.print(rows if depths else "no queues yet")
+    if explain:
+        for model in sorted(depths):
+            out.print(_explained(model), markup=False, soft_wrap=True)
+
+
+def _explained(model: str) -> str:
+    jobs, bulk = keys.jobs(model), keys.bulk(model)
+    lines = (
+        f"\n{model}:",
+        f"  RUNNING  redis-cli XPENDING '{jobs}' {keys.GROUP}        # first number",
+        f"  WAITING  redis-cli XLEN '{jobs}'                   # less RUNNING",
+        f"  BULK     redis-cli XLEN '{bulk}'",
+        f"  OLDEST   redis-cli XINFO GROUPS '{jobs}'           # last-delivered-id; the next entry's id is its time",
+        f"  ENDED/S  redis-cli XREVRANGE '{keys.usage(model)}' + - COUNT 64",
+        f"  DEAD     redis-cli XLEN '{keys.dead(model)}'",
+        "  WORKERS  redis-cli ZRANGE qc:workers 0 -1 REV          # then GET qc:worker:<id>",
+    )
+    return "\n".join(lines)
+
+
+async def _depths(bus: Bus) -> tuple[Census, dict[str, Depth]]:
+    census = await take_census(bus)
+    return census, await take_depths(bus, census.models)
+
+
+@app.command()
+def models(as_json: JsonFlag = False) -> None:
+    """Models that were served in the last day, and whether somebody serves them now."""
+    census = with_bus(take_census, settings())
+    known = sorted(census.models.values(), key=lambda m: m.card.name)
+    if as_json:
+        print_json([{**asdict(m.card), "status": m.status, "workers": len(m.workers)} for m in known])
+        return
+    rows = table("MODEL", "ALIASES", "STATUS", "WORKERS", "ENGINE", "CONTEXT", "RESUME")
+    for m in known:
+        card = m.card
+        context, aliases = str(card.context_length), ", ".join(card.aliases)
+        rows.add_row(card.name, aliases, m.status, str(len(m.workers)), card.engine, context, card.resume)
+    out.print(rows if known else "no models yet; start a worker with: queuechat worker --model smollm2")
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine and Redis; every problem comes with what to do. Exit code 1 when something cannot work."""
+    from queuechat.cli.doctor import examine
+
+    findings = examine(settings())
+    marks = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "bad": "[red]bad [/]"}
+    for finding in findings:
+        out.print(marks[finding.verdict], end=" ")
+        out.print(f"{finding.what}{' — ' + finding.remedy if finding.remedy else ''}", markup=False, soft_wrap=True)
+    if any(finding.verdict == "bad" for finding in findings):
+        raise typer.Exit(1)
+
+
+@config.command("show")
+def config_show(as_json: JsonFlag = False) -> None:
+    """Every setting, its value and where it comes from. Secrets are masked."""
+    loaded = settings()
+    rows = sources(loaded)
+    if as_json:
+        print_json({row.name: {"value": row.value, "source": row.source} for row in rows})
+        return
+    made = table("VARIABLE", "VALUE", "SOURCE", "WHAT IT IS")
+    for row in rows:
+        made.add_row(row.variable, row.value, row.source, row.description)
+    out.print(made)
+
+
+def span(seconds: float) -> str:
+    """42s, 7m, 3h, 2d."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{max(seconds, 0):.0f}s"

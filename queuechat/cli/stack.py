@@ -1,0 +1,116 @@
+"""`queuechat up`: the processes of a one-machine stack, started together, stopped front to back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+
+from queuechat.bus import Bus
+from queuechat.cli.app import err, out
+from queuechat.errors import Misconfigured, QueuechatError
+from queuechat.roster import take_census
+from queuechat.settings import Settings
+
+
+def run_stack(loaded: Settings, url: str, *, model: str, engine: str | None, name: str | None) -> None:
+    """Run API, web page and worker until SIGTERM, or until one of them ends.
+
+    Raises:
+        Misconfigured: one of them could not run; its own lines say why.
+    """
+    worker = ["worker", "--model", model]
+    worker += ["--engine", engine] if engine else []
+    worker += ["--name", name] if name else []
+    listen = ["--host", loaded.host, "--port"]
+    parts = {
+        "api": ["api", *listen, str(loaded.api_port)],
+        "ui": ["ui", *listen, str(loaded.ui_port)],
+        "worker": worker,
+    }
+    asyncio.run(_Stack(loaded, url, parts).run())
+
+
+class _Stack:
+    def __init__(self, loaded: Settings, url: str, parts: dict[str, list[str]]):
+        self._loaded, self._url, self._parts = loaded, url, parts
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self._stop.set)
+        env = {**os.environ, "QUEUECHAT_REDIS_URL": self._url}
+        for part, arguments in self._parts.items():
+            # Sessions of their own: Ctrl-C reaches us, and we stop them in order.
+            self._processes[part] = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "queuechat", *arguments), env=env, start_new_session=True
+            )
+        greeting = asyncio.create_task(self._greet(), name="greeting")
+        failed = await self._until_over()
+        greeting.cancel()
+        await self._shut_down()
+        if failed:
+            raise Misconfigured(f"the {failed} process ended by itself; its lines above say why")
+
+    async def _until_over(self) -> str | None:
+        """Wait for the signal to stop, or for a process that ends without one: its name."""
+        waits = {asyncio.create_task(p.wait()): part for part, p in self._processes.items()}
+        stop = asyncio.create_task(self._stop.wait())
+        done, pending = await asyncio.wait({*waits, stop}, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        return None if stop in done else waits[done.pop()]
+
+    async def _shut_down(self) -> None:
+        """Front ends first, so that what they still answer finds its worker."""
+        err.print("queuechat: stopping")
+        for part in ("ui", "api", "worker"):
+            process = self._processes[part]
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), self._loaded.drain_s + 15)
+            except TimeoutError:
+                process.kill()
+
+    async def _greet(self) -> None:
+        """Say where everything is, once a worker is ready."""
+        bus = await Bus(self._url).open()
+        started = time.monotonic()
+        try:
+            name = await _ready_model(bus)
+        except QueuechatError as error:
+            err.print(f"queuechat: {error.message}", markup=False)
+            return
+        finally:
+            await bus.close()
+        self._print_welcome(name, time.monotonic() - started)
+
+    def _print_welcome(self, model: str, seconds: float) -> None:
+        host = "127.0.0.1" if self._loaded.host in ("0.0.0.0", "::") else self._loaded.host
+        api = f"http://{host}:{self._loaded.api_port}/v1"
+        key = " -H 'Authorization: Bearer …'" if self._loaded.api_keys or self._loaded.require_key else ""
+        body = f'{{"model":"{model}","messages":[{{"role":"user","content":"What is the capital of France?"}}]}}'
+        lines = (
+            f"\nqueuechat is up ({seconds:.0f} s): {model} answers",
+            f"  chat  http://{host}:{self._loaded.ui_port}",
+            f"  API   {api}",
+            f"  try   curl {api}/chat/completions{key} -H 'Content-Type: application/json' -d '{body}'",
+            "  see   queuechat ps · queuechat queues · queuechat chat\n",
+        )
+        for line in lines:
+            out.print(line, markup=False, soft_wrap=True)
+
+
+async def _ready_model(bus: Bus) -> str:
+    """The name of the first model that answers."""
+    while True:
+        for model in (await take_census(bus)).live:
+            if model.status == "ready":
+                return model.card.name
+        await asyncio.sleep(0.2)

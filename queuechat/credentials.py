@@ -1,0 +1,154 @@
+"""API keys: `qc_<id>_<secret>`. Redis holds a keyed hash of the secret; the secret itself is shown once, when made."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from queuechat import keys
+from queuechat.bus import Bus
+from queuechat.errors import BusUnavailable, Unauthorized
+
+TRUST_S = 5.0  #: how long an answer of Redis is believed: a revoked key works no longer than this
+_CACHED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """What is kept of a key. Times are seconds since the epoch; `expires` 0 is never."""
+
+    id: str
+    name: str
+    created: int
+    expires: int
+    hash: str
+
+    @property
+    def expired(self) -> bool:
+        return 0 < self.expires <= time.time()
+
+
+async def add_key(bus: Bus, pepper: str, name: str, *, lifetime_s: float | None = None) -> tuple[ApiKey, str]:
+    """Make and store a key; answers it and the token to hand out, which cannot be had again."""
+    secret = secrets.token_urlsafe(32)
+    now = time.time()
+    expires = 0 if lifetime_s is None else round(now + lifetime_s)
+    key = ApiKey(secrets.token_hex(6), name, round(now), expires, _digest(pepper, secret))
+    row = ("name", name, "created", key.created, "expires", expires, "hash", key.hash)
+    await bus.connection.insist([("HSET", keys.api_key(key.id), *row), ("SADD", keys.API_KEYS, key.id)])
+    return key, f"qc_{key.id}_{secret}"
+
+
+async def list_keys(bus: Bus) -> list[ApiKey]:
+    """All stored keys, oldest first."""
+    ids = [id.decode() for id in (await bus.connection.insist([("SMEMBERS", keys.API_KEYS)]))[0]]
+    if not ids:
+        return []
+    rows = await bus.connection.insist([("HGETALL", keys.api_key(id)) for id in ids])
+    found = [_key(id, row) for id, row in zip(ids, rows, strict=True)]
+    return sorted((key for key in found if key), key=lambda key: (key.created, key.id))
+
+
+async def revoke_key(bus: Bus, id: str) -> bool:
+    """Forget a key; answers whether there was one. Servers follow within `TRUST_S`."""
+    removed = await bus.connection.insist([("DEL", keys.api_key(id)), ("SREM", keys.API_KEYS, id)])
+    return any(removed)
+
+
+class KeyRing:
+    """The keys as one server sees them: static ones from its settings, stored ones read through a short memory."""
+
+    def __init__(self, bus: Bus, pepper: str, static: Sequence[str] = (), *, required: bool = False):
+        self._bus = bus
+        self._pepper = pepper
+        self._static = [(_fingerprint(token), hashlib.sha256(token.encode()).digest()) for token in static]
+        self._required = required
+        self._stored: dict[str, tuple[float, ApiKey]] = {}
+        self._any: tuple[float, bool] | None = None
+
+    async def needed(self) -> bool:
+        """Whether a request must bring a key: some key exists, or the settings say so."""
+        if self._static or self._required:
+            return True
+        now = time.monotonic()
+        if self._any is None or now > self._any[0]:
+            try:
+                count = (await self._bus.connection.insist([("SCARD", keys.API_KEYS)]))[0]
+                self._any = (now + TRUST_S, count > 0)
+            except BusUnavailable:
+                # With Redis away there is nothing to protect: the last answer keeps /metrics and /docs working.
+                if self._any is None:
+                    raise
+        return self._any[1]
+
+    async def check(self, token: str) -> str:
+        """The id of the key that this token is; "" when none is needed.
+
+        Raises:
+            Unauthorized: a key is needed and this is not (or no longer) one.
+        """
+        if not await self.needed():
+            return ""
+        if not token:
+            raise Unauthorized("this server needs an API key: send `Authorization: Bearer <key>` or `x-api-key: <key>`")
+        id = self._match_static(token) or await self._match_stored(token)
+        if not id:
+            raise Unauthorized("the API key is not known here, has expired or was revoked")
+        return id
+
+    def _match_static(self, token: str) -> str:
+        given, found = hashlib.sha256(token.encode(errors="replace")).digest(), ""
+        for name, digest in self._static:  # all of them, so that time tells nothing
+            if hmac.compare_digest(given, digest):
+                found = name
+        return found
+
+    async def _match_stored(self, token: str) -> str:
+        prefix, _, rest = token.partition("_")
+        id, _, secret = rest.partition("_")
+        key = await self._look_up(id) if prefix == "qc" and _plausible(id) else None
+        known = key.hash if key else _digest(self._pepper, "")  # an unknown id costs the same time
+        same = hmac.compare_digest(known, _digest(self._pepper, secret))
+        return key.id if key and same and not key.expired else ""
+
+    async def _look_up(self, id: str) -> ApiKey | None:
+        now = time.monotonic()
+        cached = self._stored.get(id)
+        if cached and now <= cached[0]:
+            return cached[1]
+        key = _key(id, (await self._bus.connection.insist([("HGETALL", keys.api_key(id))]))[0])
+        self._stored.pop(id, None)
+        if key:
+            if len(self._stored) >= _CACHED:
+                self._stored.clear()
+            self._stored[id] = (now + TRUST_S, key)
+        return key
+
+
+def _digest(pepper: str, secret: str) -> str:
+    return hmac.new(pepper.encode(), secret.encode(errors="replace"), hashlib.sha256).hexdigest()
+
+
+def _fingerprint(token: str) -> str:
+    return "static-" + hashlib.sha256(token.encode()).hexdigest()[:8]
+
+
+def _plausible(id: str) -> bool:
+    return 0 < len(id) <= 32 and id.isascii() and id.isalnum()
+
+
+def _key(id: str, row: list[bytes] | dict[bytes, bytes]) -> ApiKey | None:
+    fields = row if isinstance(row, dict) else dict(zip(row[::2], row[1::2], strict=True))
+    if b"hash" not in fields:
+        return None
+    return ApiKey(
+        id,
+        fields[b"name"].decode(),
+        int(fields[b"created"]),
+        int(fields[b"expires"]),
+        fields[b"hash"].decode(),
+    )

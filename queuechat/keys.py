@@ -1,0 +1,115 @@
+"""Every Redis key and its lifetime. Names are for people: `redis-cli --scan --pattern 'qc:*'` reads like a map.
+
+    key                     type     what                                             lives
+    qc:{m}:jobs             stream   ids of requests that wait or run; group workers  until ack + delete
+    qc:{m}:bulk             stream   the same, batch lane: taken with spare slots     until ack + delete
+    qc:{m}:job:<id>         hash     the request and where it stands                  end + 15 min
+    qc:{m}:log:<id>         stream   the answer; entry id = token offset (<end>-0)    end + 15 min
+    qc:{m}:out:<id>         channel  the same entries, as they happen                 -
+    qc:{m}:wake             channel  "there is something to take", to idle workers    -
+    qc:{m}:deadlines        zset     id by deadline (ms)                              until the end
+    qc:{m}:dead             stream   dead letters, never the prompt                   last 10,000
+    qc:{m}:usage            stream   one entry per ended job                          last 100,000
+    qc:{m}:depth            string   JSON for autoscalers, renewed each second        5 s
+    qc:idem:{m}:<sha>       hash     idempotency key -> id and body hash              24 h
+    qc:model:<m>            string   model card                                       24 h after its last worker
+    qc:models               zset     directory: model name by last beat (ms)          -
+    qc:worker:<w>           string   worker card: liveness and load                   3 s, renewed each second
+    qc:workers              zset     directory: worker id by last beat (ms)           -
+    qc:control:<w>          channel  "cancel <id>" and "drain" for one worker         -
+    qc:key:<id>             hash     an API key, hashed                               until revoked
+    qc:keys                 set      directory: ids of API keys                       -
+
+The braces are part of the name: all keys of a model share a cluster hash slot, so each transition is one atomic call.
+"""
+
+from __future__ import annotations
+
+import re
+
+from queuechat.errors import InvalidRequest
+
+GROUP = "workers"
+
+LEASE_MS = 5_000  #: a running job whose lease was not renewed for so long belongs to whoever takes it
+BEAT_S = 1.0  #: how often leases, worker cards and viewer marks are renewed
+WORKER_MS = 3_000
+MODEL_S = 24 * 3600
+DEPTH_MS = 5_000
+
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
+
+
+def check_model(name: str) -> str:
+    """The name itself.
+
+    Raises:
+        InvalidRequest: it is not 1 to 200 letters, digits and `._:/@+-`, beginning with a letter or digit.
+    """
+    if not _MODEL.fullmatch(name):
+        raise InvalidRequest(
+            f"model name {name[:80]!r} is not 1 to 200 letters, digits or ._:/@+- beginning with a letter or digit",
+            param="model",
+        )
+    return name
+
+
+def jobs(model: str) -> str:
+    return f"qc:{{{model}}}:jobs"
+
+
+def bulk(model: str) -> str:
+    return f"qc:{{{model}}}:bulk"
+
+
+def job(model: str, id: str) -> str:
+    return f"qc:{{{model}}}:job:{id}"
+
+
+def log(model: str, id: str) -> str:
+    return f"qc:{{{model}}}:log:{id}"
+
+
+def out(model: str, id: str) -> str:
+    return f"qc:{{{model}}}:out:{id}"
+
+
+def wake(model: str) -> str:
+    return f"qc:{{{model}}}:wake"
+
+
+def dead(model: str) -> str:
+    return f"qc:{{{model}}}:dead"
+
+
+def usage(model: str) -> str:
+    return f"qc:{{{model}}}:usage"
+
+
+def depth(model: str) -> str:
+    return f"qc:{{{model}}}:depth"
+
+
+def idem(model: str, sha: str) -> str:
+    return f"qc:idem:{{{model}}}:{sha}"
+
+
+def model_card(model: str) -> str:
+    return f"qc:model:{model}"
+
+
+def worker_card(worker: str) -> str:
+    return f"qc:worker:{worker}"
+
+
+def control(worker: str) -> str:
+    return f"qc:control:{worker}"
+
+
+def api_key(id: str) -> str:
+    return f"qc:key:{id}"
+
+
+MODELS = "qc:models"
+WORKERS = "qc:workers"
+API_KEYS = "qc:keys"

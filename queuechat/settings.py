@@ -1,0 +1,129 @@
+"""Settings of every process: read once at the door, passed down as values.
+
+Precedence: command-line flag, environment (`QUEUECHAT_*`), `.env`, default. `REDIS_URL` is honoured when
+`QUEUECHAT_REDIS_URL` is not set.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from dotenv import dotenv_values
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from queuechat.errors import Misconfigured
+
+Words = Annotated[list[str], NoDecode]
+Secrets = Annotated[list[SecretStr], NoDecode]
+
+
+def _state_dir() -> Path:
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser() / "queuechat"
+
+
+def _cache_dir() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "queuechat"
+
+
+class Settings(BaseSettings):
+    """One flat, frozen value; each process reads the fields that concern it."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="QUEUECHAT_", env_file=".env", frozen=True, extra="ignore", populate_by_name=True
+    )
+
+    redis_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("QUEUECHAT_REDIS_URL", "REDIS_URL"),
+        description="redis://, rediss:// or unix:// URL; unset: a private server in the state folder",
+    )
+    state_dir: Path = Field(default_factory=_state_dir, description="the private Redis' socket, AOF and log")
+    cache_dir: Path = Field(default_factory=_cache_dir, description="converted models")
+
+    host: str = Field("127.0.0.1", description="address the API or UI listens on")
+    api_port: int = Field(8000, ge=0, le=65535, description="port of the API")
+    ui_port: int = Field(7860, ge=0, le=65535, description="port of the UI")
+
+    api_keys: Secrets = Field(default_factory=list, description="API keys, comma separated")
+    require_key: bool = Field(False, description="refuse requests without a key even when no key exists yet")
+    key_pepper: SecretStr = Field(SecretStr(""), description="secret mixed into stored key hashes")
+    cors_origins: Words = Field(default_factory=list, description="origins that browsers may call from")
+    body_limit: int = Field(1 << 20, gt=0, description="bytes of a request body")
+    queue_limit: int = Field(1000, ge=1, description="requests that may wait for one model")
+    deadline_s: float = Field(600.0, gt=0, description="seconds after which an unanswered request is given up")
+    grace_s: float = Field(15.0, ge=0, description="seconds a request goes on with nobody reading; 0: for ever")
+    hold_s: float = Field(5.0, ge=0, description="seconds to wait for the first word before a stream's 200 is sent")
+    drain_s: float = Field(30.0, ge=0, description="seconds that running requests get at shutdown")
+    hang_s: float = Field(60.0, gt=0, description="seconds without an engine step before its child is replaced")
+
+    log_level: str = Field("info", description="debug, info, warning or error")
+    log_json: bool = Field(False, description="log lines as JSON")
+
+    @field_validator("api_keys", "cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+    @field_validator("log_level")
+    @classmethod
+    def _level(cls, value: str) -> str:
+        if value.lower() not in {"debug", "info", "warning", "error"}:
+            raise ValueError("must be debug, info, warning or error")
+        return value.lower()
+
+
+def load(**flags: Any) -> Settings:
+    """Settings with the flags that were given (not None) on top.
+
+    Raises:
+        Misconfigured: a value cannot be used; the message names its variable.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        lines = [f"QUEUECHAT_{'_'.join(str(p) for p in e['loc']).upper()}: {e['msg']}" for e in error.errors()]
+        raise Misconfigured("; ".join(lines)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A setting as `queuechat config show` prints it."""
+
+    name: str
+    variable: str
+    value: str
+    source: str
+    description: str
+
+
+def sources(loaded: Settings) -> list[Source]:
+    """Each setting with where its value comes from; passwords and secrets masked."""
+    rows = []
+    in_file = dotenv_values(".env")
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        variables = (
+            [str(c) for c in alias.choices] if isinstance(alias, AliasChoices) else [f"QUEUECHAT_{name.upper()}"]
+        )
+        source = next((v for v in variables if v in os.environ), None)
+        if source is None and any(v in in_file for v in variables):
+            source = ".env"
+        value = getattr(loaded, name)
+        rows.append(Source(name, variables[0], _shown(name, value), source or "default", field.description or ""))
+    return rows
+
+
+def _shown(name: str, value: Any) -> str:
+    if name == "redis_url":
+        return re.sub(r"(?<=:)[^:@/]+(?=@)", "***", value or "")
+    if isinstance(value, list):
+        return ",".join(str(item) for item in value)
+    return str(value)

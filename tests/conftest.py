@@ -1,0 +1,63 @@
+"""A real Redis for everything: one server per session on a free port, one model name per test."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from queuechat.bus import Bus
+from queuechat.embedded import find_server
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start_redis(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    """A redis-server with our settings; returns once it answers."""
+    command = [
+        *(str(find_server()), "--port", str(port), "--dir", str(folder), "--save", "", "--appendonly", "yes"),
+        *("--appendfsync", "always", "--maxmemory-policy", "noeviction", "--logfile", str(folder / "redis.log")),
+    ]
+    process = subprocess.Popen(command)
+    while process.poll() is None:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                if b"PONG" in connection.recv(64):
+                    return process
+        except OSError:
+            time.sleep(0.01)
+    raise RuntimeError((folder / "redis.log").read_text())
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A redis-server for the whole run."""
+    port = free_port()
+    process = start_redis(tmp_path_factory.mktemp("redis"), port)
+    yield f"redis://127.0.0.1:{port}"
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+async def bus(redis_url: str) -> AsyncIterator[Bus]:
+    opened = await Bus(redis_url).open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def model() -> str:
+    """A model name of this test alone."""
+    return f"m-{secrets.token_hex(4)}"
