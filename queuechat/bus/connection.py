@@ -20,6 +20,8 @@ from queuechat.errors import Misconfigured
 
 log = logging.getLogger(__name__)
 
+LISTEN_TIMEOUT_S = 15.0
+
 _VERSION = "\nredis.register_function{{function_name='qc1_version', callback=function() return '{sha}' end}}\n"
 
 
@@ -44,21 +46,27 @@ class Connection:
 
     def __init__(self, url: str, *, patience_s: float = 3.0):
         self.url = without_password(url)
+        self._secret_url = url
         self.patience_s = patience_s
+        self.redis = self._client(socket_timeout=10, max_connections=64)
+        # Pub/sub is silent for as long as nothing happens: the listener's pings keep this one from timing out.
+        self.quiet = self._client(socket_timeout=LISTEN_TIMEOUT_S, max_connections=1)
+
+    def _client(self, *, socket_timeout: float, max_connections: int) -> aioredis.Redis:
         try:
             # redis-py's own retries are off: it would repeat calls without telling us that it did.
             pool = aioredis.BlockingConnectionPool.from_url(
-                url,
+                self._secret_url,
                 retry=Retry(NoBackoff(), 0),
                 retry_on_timeout=False,
-                socket_timeout=10,
-                max_connections=64,
+                socket_timeout=socket_timeout,
+                max_connections=max_connections,
                 timeout=None,
-                **({} if url.startswith("unix") else {"socket_connect_timeout": 3, "socket_keepalive": True}),
+                **({} if self.url.startswith("unix") else {"socket_connect_timeout": 3, "socket_keepalive": True}),
             )
-            self.redis = aioredis.Redis(connection_pool=pool)
         except (ValueError, TypeError) as error:
             raise Misconfigured(f"{self.url!r} is not a redis://, rediss:// or unix:// URL: {error}") from None
+        return aioredis.Redis(connection_pool=pool)
 
     async def load_functions(self) -> None:
         """Bring the server our library unless it has this very one.
@@ -122,4 +130,5 @@ class Connection:
         return answers
 
     async def close(self) -> None:
-        await self.redis.aclose(close_connection_pool=True)
+        for client in (self.redis, self.quiet):
+            await client.aclose(close_connection_pool=True)

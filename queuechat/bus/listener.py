@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
-from queuechat.bus.connection import Connection
+from queuechat.bus.connection import LISTEN_TIMEOUT_S, Connection
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +36,16 @@ class Listener:
     """Callbacks by channel; they run on the event loop and must not block or raise."""
 
     def __init__(self, connection: Connection):
-        self._pubsub: PubSub = connection.redis.pubsub()
+        self._pubsub: PubSub = connection.quiet.pubsub()
         self._subscriptions: dict[bytes, _Subscription] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         await self._pubsub.subscribe(_HOLD)
-        self._task = asyncio.create_task(self._read(), name="listener")
+        self._tasks = [
+            asyncio.create_task(self._read(), name="listener"),
+            asyncio.create_task(self._ping(), name="listener ping"),
+        ]
 
     async def subscribe(self, channel: str, on_message: OnMessage, on_sync: OnSync = lambda: None) -> None:
         """Returns when Redis has confirmed it (or, while Redis is away, as soon as it is back)."""
@@ -59,10 +62,9 @@ class Listener:
                 await self._pubsub.unsubscribe(channel)
 
     async def close(self) -> None:
-        if self._task:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._pubsub.aclose()  # type: ignore[no-untyped-call]
 
     async def _read(self) -> None:
@@ -73,6 +75,13 @@ class Listener:
             except (RedisError, OSError) as error:
                 log.warning("pub/sub connection lost (%s); reconnecting", error)
                 await self._reconnect()
+
+    async def _ping(self) -> None:
+        """A peer that is gone without a word is noticed when three of these were not answered."""
+        while True:
+            await asyncio.sleep(LISTEN_TIMEOUT_S / 3)
+            with contextlib.suppress(RedisError, OSError):
+                await self._pubsub.ping()
 
     async def _reconnect(self) -> None:
         pause = 0.05

@@ -1,4 +1,4 @@
-"""Every transition of functions.lua on a real Redis: what it does, what it refuses, and that saying it twice is safe."""
+"""Every transition of functions.lua on a real Redis: what it does and refuses, and that saying it twice is safe."""
 
 from __future__ import annotations
 

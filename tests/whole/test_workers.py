@@ -1,0 +1,159 @@
+"""Workers as processes, with real signals, asked through the client that API and UI use."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+from queuechat.bus import Bus
+from queuechat.client import Client
+from queuechat.protocol import Chunk, End, Job, Reason, Sampling, new_id
+from tests.processes import Workers, census_when
+
+
+def a_job(model: str, tokens: int, seed: int = 7, **fields: object) -> Job:
+    return Job(new_id(), model, prompt="Tell me", sampling=Sampling(seed=seed), max_tokens=tokens, **fields)  # type: ignore[arg-type]
+
+
+async def whole(client: Client, job: Job) -> tuple[str, list[int], End]:
+    """The text, the ids and the end of an answer."""
+    text, ids = "", []
+    async for event in client.ask(job):
+        if isinstance(event, Chunk):
+            text, ids = text + event.text, ids + event.ids
+        elif isinstance(event, End):
+            return text + event.text, ids, event
+    raise AssertionError("the stream ended without an End")
+
+
+async def test_an_answer_depends_on_prompt_and_seed_alone(client: Client, workers: Workers, model: str) -> None:
+    await workers.start("echo", model)
+    first, again, other = [await whole(client, a_job(model, 40, seed)) for seed in (1, 1, 2)]
+    assert first[:2] == again[:2] != other[:2]
+    assert (first[2].reason, first[2].offset, len(first[1])) == (Reason.LENGTH, 40, 40)
+
+
+async def test_a_stop_string_ends_the_answer_and_is_not_returned(client: Client, workers: Workers, model: str) -> None:
+    await workers.start("echo", model)
+    text, _, _ = await whole(client, a_job(model, 40))
+    word = text.split()[10]
+    stopped, ids, end = await whole(client, a_job(model, 40, stop=[word]))
+    assert stopped == text[: text.index(word)]
+    assert (end.reason, end.offset) == (Reason.STOP, len(ids))
+
+
+async def test_an_answer_goes_on_where_a_killed_engine_stopped(client: Client, workers: Workers, model: str) -> None:
+    await workers.start("echo", model, "--echo-rate", "100")
+    undisturbed, _, _ = await whole(client, a_job(model, 120))
+    text, killed = "", False
+    async for event in client.ask(a_job(model, 120)):
+        if isinstance(event, Chunk | End):
+            text += event.text
+        if isinstance(event, Chunk) and event.end > 30 and not killed:
+            killed = True
+            (card,) = await workers.of(model)
+            os.kill(card.pid, signal.SIGKILL)
+    assert text == undisturbed
+    assert [card.restarts for card in await workers.of(model)] == [1]
+
+
+async def test_another_worker_takes_over_when_a_whole_worker_is_killed(
+    client: Client, workers: Workers, model: str
+) -> None:
+    first = await workers.start("echo", model, "--echo-rate", "100")
+    undisturbed, _, _ = await whole(client, a_job(model, 100))
+    (victim,) = await workers.of(model)
+    asked = asyncio.create_task(whole(client, a_job(model, 100)))
+    await census_when(client.bus, lambda census: any(w.id == victim.id and w.running for w in census.workers))
+    await workers.start("echo", model, "--echo-rate", "100")
+    first.send(signal.SIGKILL)
+    text, _, end = await asked
+    assert text == undisturbed
+    assert end.reason is Reason.LENGTH
+
+
+async def test_cancelling_frees_the_slot_and_ends_the_stream(
+    bus: Bus, client: Client, workers: Workers, model: str
+) -> None:
+    await workers.start("echo", model, "--echo-rate", "20", "--max-running", "1")
+    answer = await client.submit([a_job(model, 4000)])
+    await answer.take()
+    waiting = asyncio.create_task(whole(client, a_job(model, 3)))
+    await answer.close()
+    assert (await waiting)[2].reason is Reason.LENGTH
+    assert (await bus.depth(model)).running == 0
+
+
+async def test_a_worker_that_stops_is_gone_and_its_waiting_jobs_are_answered_by_the_next(
+    client: Client, workers: Workers, model: str
+) -> None:
+    command = await workers.start("echo", model, "--echo-rate", "50", "--max-running", "1")
+    asked = [asyncio.create_task(whole(client, a_job(model, 20))) for _ in range(4)]
+    await census_when(client.bus, lambda census: any(w.model == model and w.running for w in census.workers))
+    assert await command.stop() == 0
+    assert await workers.of(model) == []
+    assert not all(task.done() for task in asked)
+    await workers.start("echo", model)
+    texts = {(await task)[0] for task in asked}
+    assert len(texts) == 1
+
+
+async def test_a_drained_worker_hands_over_what_its_grace_time_does_not_fit(
+    client: Client, workers: Workers, model: str
+) -> None:
+    command = await workers.start("echo", model, "--echo-rate", "40", QUEUECHAT_DRAIN_S="0.2")
+    undisturbed, _, _ = await whole(client, a_job(model, 60))
+    asked = asyncio.create_task(whole(client, a_job(model, 60)))
+    await census_when(client.bus, lambda census: any(w.model == model and w.running for w in census.workers))
+    await workers.start("echo", model, "--echo-rate", "40")
+    assert await command.stop() == 0
+    assert (await asked)[0] == undisturbed
+
+
+async def test_two_workers_share_the_jobs_of_one_model(client: Client, workers: Workers, model: str) -> None:
+    for _ in range(2):
+        await workers.start("echo", model, "--echo-rate", "50", "--max-running", "2")
+    asked = [asyncio.create_task(whole(client, a_job(model, 200))) for _ in range(4)]
+
+    def both_busy(census: object) -> bool:
+        cards = [w for w in census.workers if w.model == model]  # type: ignore[attr-defined]
+        return [w.running for w in cards] == [2, 2]
+
+    await census_when(client.bus, both_busy)
+    assert len({(await task)[0] for task in asked}) == 1
+
+
+async def test_a_prompt_that_does_not_fit_ends_with_an_error_that_names_both_lengths(
+    client: Client, workers: Workers, model: str
+) -> None:
+    await workers.start("echo", model, "--max-context", "64")
+    job = Job(new_id(), model, prompt="x" * 100)
+    _, _, end = await whole(client, job)
+    assert end.reason is Reason.ERROR
+    assert end.error is not None
+    assert end.error.code == "context_length_exceeded"
+    assert "64 tokens" in end.error.message
+    assert "100 tokens" in end.error.message
+
+
+async def test_embeddings_come_in_order_one_item_a_chunk(client: Client, workers: Workers, model: str) -> None:
+    await workers.start("echo", model)
+    job = Job(new_id(), model, inputs=[f"text {k}" for k in range(40)])
+    vectors = [event.vector async for event in client.ask(job) if isinstance(event, Chunk)]
+    alone = [e async for e in client.ask(Job(new_id(), model, inputs=["text 39"])) if isinstance(e, Chunk)]
+    assert len(vectors) == 40
+    assert vectors[39] == alone[0].vector
+
+
+async def test_an_answer_can_be_read_again_from_any_offset_after_its_end(
+    client: Client, workers: Workers, model: str
+) -> None:
+    await workers.start("echo", model, "--echo-rate", "200")
+    job = a_job(model, 30)
+    text, _, _ = await whole(client, job)
+    again = [event async for event in client.resume(model, job.id)]
+    assert "".join(e.text for e in again if isinstance(e, Chunk | End)) == text
+    cut = next(e.end for e in again if isinstance(e, Chunk))
+    rest = [event async for event in client.resume(model, job.id, cut)]
+    assert rest == [e for e in again if not (isinstance(e, Chunk) and e.end <= cut)]

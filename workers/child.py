@@ -1,0 +1,180 @@
+"""The engine child: one engine, one consumer. Started by the supervisor, which alone speaks to the outside.
+
+Standard input brings the spec as the first line, then `drain` and `cancel <id>`; its end means that the supervisor is
+gone. The pipe named by the first argument takes status lines, JSON: `ready` once, then load four times a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import os
+import signal
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from queuechat import logs
+from queuechat.bus import Bus
+from queuechat.errors import EngineDied, Misconfigured, QueuechatError
+from queuechat.protocol import Reason
+from workers.consumer import Consumer
+from workers.engines.base import Engine
+from workers.models import Spec
+from workers.process import EX_CONFIG, EX_ENGINE
+from workers.prompting import Speech
+from workers.text.template import load_template
+
+log = logging.getLogger(__name__)
+
+STATUS_S = 0.25
+
+
+def build(spec: Spec) -> Engine:
+    """The engine of a spec, not started.
+
+    Raises:
+        Misconfigured: its packages are not installed.
+    """
+    try:
+        return _BUILDERS[spec.engine](spec)
+    except ModuleNotFoundError as error:
+        extra = {"transformers": "worker", "llamacpp": "llamacpp"}.get(spec.engine, "all")
+        raise Misconfigured(
+            f"engine {spec.engine!r} needs {error.name}, which is not installed: pip install 'queuechat[{extra}]'"
+        ) from error
+
+
+def _echo(spec: Spec) -> Engine:
+    module = import_module("workers.engines.echo")
+    engine: Engine = module.EchoEngine(
+        spec.echo_rate, max_running=spec.max_running or 64, context_length=spec.max_context or 8192
+    )
+    return engine
+
+
+def _transformers(spec: Spec) -> Engine:
+    source = spec.source
+    if source.endswith(".gguf"):
+        source = str(
+            import_module("workers.convert").converted(Path(source), cache_dir=Path(spec.cache_dir) / "models")
+        )
+    engine: Engine = import_module("workers.engines.transformers").TransformersEngine(
+        source,
+        device=spec.device,
+        dtype=spec.dtype,
+        max_running=spec.max_running,
+        revision=spec.revision,
+        max_context=spec.max_context,
+    )
+    return engine
+
+
+def _llamacpp(spec: Spec) -> Engine:
+    engine: Engine = import_module("workers.engines.llamacpp").LlamaCppEngine(
+        spec.source, max_running=spec.max_running, max_context=spec.max_context, threads=spec.threads
+    )
+    return engine
+
+
+_BUILDERS = {"echo": _echo, "transformers": _transformers, "llamacpp": _llamacpp}
+
+
+class Child:
+    """Wires engine and consumer, and speaks with the supervisor."""
+
+    def __init__(self, spec: Spec, status_fd: int):
+        self._spec = spec
+        self._status_fd = status_fd
+        self._consumer: Consumer | None = None
+
+    async def run(self, commands: asyncio.StreamReader) -> None:
+        spec = self._spec
+        listening = asyncio.create_task(self._obey(commands), name="commands")
+        engine = await asyncio.to_thread(build, spec)
+        try:
+            await asyncio.to_thread(engine.start)
+            bus = await Bus(spec.redis_url, patience_s=math.inf).open()
+            template = load_template(spec.chat_template) if spec.chat_template else engine.vocabulary.chat_template
+            speech = Speech(engine.vocabulary, template or "")
+            self._consumer = Consumer(bus, engine, speech, model=spec.model, worker=spec.worker)
+            self._tell(self._ready(engine))
+            reporting = asyncio.create_task(self._report(self._consumer), name="status")
+            await self._consumer.run()
+            reporting.cancel()
+            await bus.close()
+        finally:
+            listening.cancel()
+            engine.close()
+
+    def _ready(self, engine: Engine) -> dict[str, Any]:
+        caps = engine.caps
+        return {
+            "ready": True,
+            "context_length": caps.context_length,
+            "capacity": caps.max_running,
+            "resume": caps.resume,
+            "embeds": caps.embeds,
+            "device": caps.device,
+        }
+
+    async def _report(self, consumer: Consumer) -> None:
+        while True:
+            self._tell({"steps": consumer.steps, "tokens": consumer.tokens, "running": len(consumer.held)})
+            await asyncio.sleep(STATUS_S)
+
+    def _tell(self, status: dict[str, Any]) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._status_fd, orjson.dumps(status) + b"\n")
+
+    async def _obey(self, commands: asyncio.StreamReader) -> None:
+        while line := await commands.readline():
+            word, _, rest = line.decode().strip().partition(" ")
+            if self._consumer is None:
+                continue
+            if word == "drain":
+                self._consumer.drain()
+            elif word in ("CANCEL", "DEADLINE"):
+                self._consumer.cancel(rest, Reason.DEADLINE if word == "DEADLINE" else Reason.CANCELLED)
+        os._exit(EX_ENGINE)  # without a supervisor nobody renews our leases: others must take over
+
+
+async def _standard_input() -> asyncio.StreamReader:
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    return reader
+
+
+async def _main(status_fd: int) -> int:
+    commands = await _standard_input()
+    spec = Spec.decode(await commands.readline())
+    logs.setup(spec.log_level, as_json=spec.log_json)
+    os.set_blocking(status_fd, False)
+    try:
+        await Child(spec, status_fd).run(commands)
+    except Misconfigured as error:
+        log.error("%s", error)
+        return EX_CONFIG
+    except (EngineDied, QueuechatError) as error:
+        log.error("engine child ends: %s", error)
+        return EX_ENGINE
+    return 0
+
+
+def main() -> None:
+    """Entry of `python -m workers.child STATUS_FD`."""
+    for ignored in (signal.SIGINT, signal.SIGTERM):  # the terminal sends them to us too; the supervisor decides
+        signal.signal(ignored, signal.SIG_IGN)
+    code = asyncio.run(_main(int(sys.argv[1])))
+    sys.stderr.flush()
+    os._exit(code)  # engines own threads that a normal exit would wait for
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+"""The worker's sentence: claim what fits, let the engine run, publish what its steps made, finish.
+
+One publish is in flight at a time and the engine never waits for it: what its steps yield meanwhile is joined, so
+chunks grow only under load. Everything said to Redis may be said twice; the nonce of the claim fences it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+
+from queuechat import keys
+from queuechat.bus import Bus, Claim, Item, Verdict
+from queuechat.errors import BusUnavailable, EngineDied, QueuechatError
+from queuechat.protocol import End, Reason
+from workers.engines.base import Engine, Finished, Step, Tokens
+from workers.intake import Held, Intake
+from workers.prompting import Speech
+from workers.running import Embedding, Generation
+
+log = logging.getLogger(__name__)
+
+_EMBED_BATCH = 16
+
+
+class Consumer:
+    """One engine's link to its model's queue. `run` returns after a drain; it raises EngineDied with its engine."""
+
+    def __init__(self, bus: Bus, engine: Engine, speech: Speech, *, model: str, worker: str):
+        self.bus, self.engine, self.speech, self.model, self.worker = bus, engine, speech, model, worker
+        self.held: dict[str, Held] = {}
+        self._sequences: dict[str, Generation] = {}  # by engine id, until the engine's last word
+        self._intake = Intake(bus, speech, engine.caps, model)
+        self.steps = 0
+        self.tokens = 0
+        self._wake = asyncio.Event()  # something to claim, or a slot is free
+        self._fresh = asyncio.Event()  # something to publish
+        self._dirty: dict[Held, None] = {}
+        self._draining = False
+        self._embeds: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Pull and answer until drained."""
+        await self.bus.listener.subscribe(keys.wake(self.model), lambda _: self._wake.set(), self._wake.set)
+        await self.bus.listener.subscribe(keys.control(self.worker), self._told)
+        tasks = [
+            asyncio.create_task(part, name=name)
+            for name, part in (
+                ("claim", self._claim_loop()),
+                ("steps", self._step_loop()),
+                ("publish", self._publish_loop()),
+                ("clock", self._clock_loop()),
+            )
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (*tasks, *self._embeds):
+                task.cancel()
+            await asyncio.gather(*tasks, *self._embeds, return_exceptions=True)
+
+    def drain(self) -> None:
+        """Take nothing new; `run` returns when what is held has ended."""
+        self._draining = True
+        self._wake.set()
+        self._fresh.set()
+
+    def cancel(self, id: str, reason: Reason = Reason.CANCELLED) -> None:
+        """Stop one job soon. Harmless for one that is not held."""
+        held = self.held.get(id)
+        if held and held.verdict is None:
+            held.verdict = reason
+            if isinstance(held, Generation):
+                self.engine.abort(held.prompt.id)
+            else:
+                held.finished()
+                self._mark(held)
+
+    # -- claim -----------------------------------------------------------------------------------------------------
+
+    async def _claim_loop(self) -> None:
+        capacity = self.engine.caps.max_running
+        while not self._draining:
+            self._wake.clear()
+            free = capacity - len(self.held)
+            # A part of what is free at a time, so that workers that wake together share a burst.
+            claims = await self._claim(-(-free // 4), capacity // 2 - len(self.held)) if free > 0 else []
+            for claim in claims:
+                await self._take(claim)
+            if not claims:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), keys.BEAT_S)
+        await asyncio.Event().wait()
+
+    async def _claim(self, room: int, bulk_room: int) -> list[Claim]:
+        nonce, again = f"{self.worker}/{secrets.token_hex(8)}", False
+        while True:
+            try:
+                return await self.bus.claim(
+                    self.model, self.worker, nonce, room=room, bulk_room=max(bulk_room, 0), again=again
+                )
+            except BusUnavailable as error:
+                log.warning("cannot claim: %s", error)
+                again = True
+                await asyncio.sleep(0.25)
+
+    async def _take(self, claim: Claim) -> None:
+        held = await self._intake.take(claim)
+        if lapsed := self.held.get(claim.job.id):
+            self._forget(lapsed)
+        self.held[claim.job.id] = held
+        if held.over:
+            pass
+        elif isinstance(held, Generation):
+            self._admit(held)
+        else:
+            task = asyncio.create_task(self._embed(held), name=f"embed {claim.job.id}")
+            self._embeds.add(task)
+            task.add_done_callback(self._embeds.discard)
+        self._mark(held)
+
+    def _admit(self, held: Generation) -> None:
+        self._sequences[held.prompt.id] = held
+        try:
+            self.engine.admit(held.prompt)
+        except EngineDied:
+            raise
+        except QueuechatError as error:
+            del self._sequences[held.prompt.id]
+            held.fail(error, len(held.prompt.prompt_ids))
+
+    async def _embed(self, held: Embedding) -> None:
+        inputs = held.inputs
+        try:
+            for at in range(held.offset, len(inputs), _EMBED_BATCH):
+                if held.over:
+                    return
+                vectors = await asyncio.to_thread(self.engine.embed, inputs[at : at + _EMBED_BATCH])
+                held.add(vectors)
+                self.steps += 1
+                self._mark(held)
+            held.finished()
+        except QueuechatError as error:
+            held.fail(error)
+        self._mark(held)
+
+    # -- engine ----------------------------------------------------------------------------------------------------
+
+    async def _step_loop(self) -> None:
+        async for step in self.engine.steps():
+            self.steps += 1
+            self._absorb(step)
+        raise EngineDied("the engine stopped stepping")
+
+    def _absorb(self, step: Step) -> None:
+        for event in step:
+            held = self._sequences.get(event.id)
+            if held is None:
+                continue
+            if isinstance(event, Tokens):
+                self.tokens += len(event.ids)
+                held.add(event.ids)
+            else:
+                del self._sequences[event.id]
+                _finished(held, event)
+            self._mark(held)
+
+    def _mark(self, held: Held) -> None:
+        self._dirty[held] = None
+        self._fresh.set()
+
+    # -- publish ---------------------------------------------------------------------------------------------------
+
+    async def _publish_loop(self) -> None:
+        while not (self._draining and not self.held):
+            await self._fresh.wait()
+            self._fresh.clear()
+            dirty, self._dirty = self._dirty, {}
+            said = [(held, item) for held in dirty for item in iter(held.flush, None)]
+            if said:
+                await self._publish(said)
+            ends = [(held, end) for held in dirty if self._holds(held) and (end := held.end())]
+            if ends:
+                await self._finish(ends)
+
+    def _holds(self, held: Held) -> bool:
+        return self.held.get(held.claim.job.id) is held
+
+    async def _publish(self, said: list[tuple[Held, Item]]) -> None:
+        verdicts = await self.bus.publish(self.model, [item for _, item in said])
+        for (held, item), verdict in zip(said, verdicts, strict=True):
+            if verdict in (Verdict.OK, Verdict.DUP) or not self._holds(held):
+                continue
+            if verdict is Verdict.CANCEL:
+                self.cancel(item.id)
+            elif verdict is Verdict.DEADLINE:
+                self.cancel(item.id, Reason.DEADLINE)
+            elif verdict is Verdict.FENCED or not await self._replayed(held):
+                await self._let_go(held, verdict)
+
+    async def _replayed(self, held: Held) -> bool:
+        """Redis has lost the tail of the log: say again all that this owner has said."""
+        verdicts = await self.bus.publish(self.model, held.replay())
+        return all(verdict in (Verdict.OK, Verdict.DUP) for verdict in verdicts)
+
+    async def _finish(self, ends: list[tuple[Held, End]]) -> None:
+        verdicts = await self.bus.finish(self.model, [(held.claim.job.id, held.claim.nonce, end) for held, end in ends])
+        for (held, end), verdict in zip(ends, verdicts, strict=True):
+            if verdict is Verdict.GAP:
+                await self._let_go(held, verdict)
+            else:
+                self._forget(held)
+                log.debug("%s ended: %s after %d", held.claim.job.id, end.reason, end.offset)
+
+    async def _let_go(self, held: Held, verdict: Verdict) -> None:
+        """It is somebody else's, or Redis has another past than we do: whoever claims it next reads what there is."""
+        id = held.claim.job.id
+        log.info("%s is let go: %s", id, verdict)
+        self._forget(held)
+        if verdict is not Verdict.FENCED:
+            await self.bus.release(self.model, self.worker, [id], crashed=False)
+
+    def _forget(self, held: Held) -> None:
+        id = held.claim.job.id
+        if self._holds(held):
+            del self.held[id]
+        if isinstance(held, Generation) and held.prompt.id in self._sequences:
+            self.engine.abort(held.prompt.id)
+        self._wake.set()
+        self._fresh.set()
+
+    # -- from outside ----------------------------------------------------------------------------------------------
+
+    def _told(self, message: bytes) -> None:
+        word, _, id = message.decode().partition(" ")
+        if word == "cancel":
+            self.cancel(id)
+
+    async def _clock_loop(self) -> None:
+        while True:
+            await asyncio.sleep(keys.BEAT_S)
+            now = time.monotonic()
+            for held in list(self.held.values()):
+                if now > held.late_at:
+                    self.cancel(held.claim.job.id, Reason.DEADLINE)
+
+
+def _finished(held: Generation, event: Finished) -> None:
+    match event.reason:
+        case "stop":
+            held.finished(Reason.STOP)
+        case "length":
+            held.finished(Reason.LENGTH)
+        case "cancelled":
+            held.finished(Reason.CANCELLED)
+        case "error":
+            if event.retryable:
+                raise EngineDied(event.error)
+            held.fail(QueuechatError(event.error), len(held.prompt.prompt_ids))

@@ -1,0 +1,119 @@
+"""What an engine is: it is handed sequences of token ids and yields what one step added to all of them.
+
+Laws, held by `tests/workers/engines/test_laws.py` for every engine:
+
+1. The offsets of a sequence are contiguous from `len(prefix_ids)`, and it gets exactly one `Finished`.
+2. Never more than `max_new - len(prefix_ids)` tokens come.
+3. After `abort` at most one more step of tokens comes, then `Finished(reason="cancelled")`. Aborting twice, or
+   something unknown, is harmless.
+4. A parameter that the engine cannot honour is refused by `admit`, with its name; none is ignored.
+5. Greedy decoding cut anywhere and resumed with `prefix_ids` goes on with the same ids. With `caps.resume ==
+   "exact"` that holds for sampled decoding too, alone or in a busy batch.
+6. An engine that dies ends every sequence with `Finished(reason="error", retryable=True)`.
+
+Everything that is text (templates, detokenising, stop strings) is above the engine, a pure function of the ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from queuechat.protocol import Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A sequence to generate. `prefix_ids` are output tokens that were delivered before: they count as output.
+
+    `max_new` counts from the original start, the prefix included. An id of `stop_ids` ends the sequence; whether that
+    id itself is yielded is the engine's choice.
+    """
+
+    id: str
+    prompt_ids: Sequence[int]
+    max_new: int
+    prefix_ids: Sequence[int] = ()
+    stop_ids: frozenset[int] = frozenset()
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Ids at [offset, offset + len(ids)) of the output of one sequence."""
+
+    id: str
+    offset: int
+    ids: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last event of a sequence."""
+
+    id: str
+    reason: Literal["stop", "length", "cancelled", "error"]
+    error: str = ""
+    retryable: bool = False
+
+
+Step = list[Tokens | Finished]
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """What an engine can do. `context_length` in tokens, `max_running` in sequences."""
+
+    context_length: int
+    max_running: int
+    resume: Literal["exact", "distribution"]
+    embeds: bool
+    device: str
+
+
+class Vocabulary(Protocol):
+    """Text to ids and back, and what the model's own files say of its special tokens."""
+
+    eos_ids: frozenset[int]
+    chat_template: str | None
+    special_tokens: dict[str, str]  # bos_token, eos_token, ...: names that templates use
+
+    def encode(self, text: str, *, add_special: bool) -> list[int]:
+        """Ids of a text; special tokens written in it are parsed. `add_special` adds BOS where the model wants it."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of the ids without special tokens; an incomplete UTF-8 tail decodes to U+FFFD."""
+
+
+class Engine(Protocol):
+    """Seven verbs. `admit` and `abort` never wait; `start` and `embed` block and are called off the event loop."""
+
+    caps: Caps
+    vocabulary: Vocabulary
+
+    def start(self) -> None:
+        """Load and warm up. Raises Misconfigured with what to do."""
+
+    def admit(self, prompt: Prompt) -> None:
+        """Take a sequence into the running batch.
+
+        Raises:
+            UnsupportedParameter: the engine cannot honour a sampling parameter; `param` names it.
+            EngineDied: it is not running.
+        """
+
+    def abort(self, id: str) -> None:
+        """End a sequence soon; its `Finished` still comes."""
+
+    def steps(self) -> AsyncIterator[Step]:
+        """One list of events per engine step, for as long as the engine lives; called once."""
+
+    def embed(self, batch: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Mean-pooled, L2-normalised last hidden states: one vector per input, in order."""
+
+    def running(self) -> int:
+        """Sequences that were admitted and have not finished."""
+
+    def close(self) -> None:
+        """Stop and free everything; safe to call twice."""

