@@ -207,8 +207,8 @@ class Client:
             BusUnavailable: Redis does not answer, or refuses writes.
         """
         answer = Answer(self, jobs[0].model, [job.id for job in jobs])
+        await self._subscribe(answer)
         try:
-            await self._subscribe(answer)
             outcome = await self.bus.enqueue(jobs, limit=self._limit(jobs[0]), grace_s=self._grace_s)
         except BaseException:
             await answer.close()
@@ -263,7 +263,10 @@ class Client:
         try:
             async with asyncio.timeout(patience):
                 await answer.subscribe()
-        except TimeoutError:
+        except BaseException as error:
+            await answer.close(cancel=False)
+            if not isinstance(error, TimeoutError):
+                raise
             raise BusUnavailable(f"Redis has confirmed no subscription for {patience:g} s", retry_after=1) from None
 
     def _limit(self, job: Job) -> int:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from queuechat.bus import Bus
 from queuechat.cli.app import JsonFlag, app, err, out, settings, with_bus
 from queuechat.cli.looking import print_json, span, table
 from queuechat.credentials import add_key, list_keys, revoke_key
@@ -49,6 +50,14 @@ def list_all(as_json: JsonFlag = False) -> None:
 @keys.command("revoke")
 def revoke(id: Annotated[str, typer.Argument(help="The id that `keys list` shows.")]) -> None:
     """Make a key useless, within five seconds everywhere."""
-    if not with_bus(lambda bus: revoke_key(bus, id), settings()):
-        raise NotFound(f"there is no key {id!r}; see: queuechat keys list")
+    loaded = settings()
+
+    async def revoking(bus: Bus) -> int:
+        if not await revoke_key(bus, id):
+            raise NotFound(f"there is no key {id!r}; see: queuechat keys list")
+        return len(await list_keys(bus))
+
+    left = with_bus(revoking, loaded)
     typer.echo("revoked")
+    if not left and not loaded.api_keys and not loaded.require_key:
+        err.print("that was the last key: the API is open to all now; QUEUECHAT_REQUIRE_KEY=true closes it")

@@ -1,0 +1,1 @@
+"""The OpenAI-compatible HTTP front end: every request becomes jobs on a Redis stream, every event an SSE frame."""

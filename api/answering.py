@@ -1,0 +1,159 @@
+"""ASGI responses that read an exchange: a stream as it comes, or the whole answer at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from api import problems, sse
+from api.drain import ClientGone
+from api.exchange import Exchange, Order
+from api.house import House, Ticket
+from queuechat.errors import QueuechatError
+from queuechat.protocol import End
+
+log = logging.getLogger(__name__)
+
+KEEP_ALIVE_S = 10.0
+LATE_S = 5.0  # Redis ends a late job by itself; this is for one that nobody watches any more
+
+
+class _Answering(Response):
+    """A response that comes out of the queue; it ends when its client leaves."""
+
+    def __init__(self, house: House, ticket: Ticket, order: Order, style: sse.Style):
+        super().__init__(headers=headers_of(ticket, order))
+        self._house = house
+        self._ticket = ticket
+        self._order = order
+        self._style = style
+        self._created = int(time.time())
+
+    async def _guard(self, work: Coroutine[Any, Any, None], receive: Receive) -> None:
+        await self._house.drain.guard(work, receive, self._order.deadline_s + LATE_S)
+
+
+class StreamedAnswer(_Answering):
+    """Server-sent events. The status is held until the first word, so that a bad prompt is a 400."""
+
+    def __init__(self, house: House, ticket: Ticket, order: Order, style: sse.Style, hold_s: float):
+        super().__init__(house, ticket, order, style)
+        del self.headers["content-length"]
+        self.headers.update(
+            {"content-type": "text/event-stream", "cache-control": "no-cache", "x-accel-buffering": "no"}
+        )
+        self._hold_s = hold_s
+        self._started = False
+        self._last_sent = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._guard(self._run(send), receive)
+        except ClientGone:
+            return
+        except Exception as error:
+            if not self._started:
+                raise
+            await self._fail(error, send)
+
+    async def _run(self, send: Send) -> None:
+        frames = self._frames()
+        async with Exchange(self._house, self._order, self._ticket) as exchange:
+            events = await exchange.first_word(self._hold_s)
+            await self._start(send)
+            with self._house.metrics.open_streams.track_inprogress():
+                pulse = asyncio.create_task(self._keep_alive(send))
+                try:
+                    await self._send(send, frames.render(events) or sse.STILL_HERE)
+                    while events := await exchange.take():
+                        if body := frames.render(events):
+                            await self._send(send, body)
+                finally:
+                    pulse.cancel()
+                totals = frames.totals(exchange.tally.usage()) if self._order.include_usage else b""
+                await self._send(send, totals + sse.DONE, more=False)
+
+    async def _fail(self, error: Exception, send: Send) -> None:
+        """The status is out: the error goes where the next words were expected."""
+        if not isinstance(error, QueuechatError):
+            log.error("request %s failed", self._ticket.name, exc_info=error)
+            error = QueuechatError("a bug, see above")
+        problems.note(error, self._house.metrics)
+        await self._send(send, sse.failure(error), more=False)
+
+    def _frames(self) -> sse.Frames:
+        order = self._order
+        return sse.Frames(
+            self._style, self._ticket.id, self._created, order.name, len(order.jobs),
+            usage=order.include_usage, echo=order.echo,
+        )  # fmt: skip
+
+    async def _start(self, send: Send) -> None:
+        self._started = True
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+
+    async def _send(self, send: Send, body: bytes, *, more: bool = True) -> None:
+        self._last_sent = time.monotonic()
+        await send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def _keep_alive(self, send: Send) -> None:
+        while True:
+            quiet = time.monotonic() - self._last_sent
+            if quiet >= KEEP_ALIVE_S:
+                await self._send(send, sse.STILL_HERE)
+                quiet = 0.0
+            await asyncio.sleep(KEEP_ALIVE_S - quiet)
+
+
+class WholeAnswer(_Answering):
+    """One JSON object, when all choices have ended."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with contextlib.suppress(ClientGone):
+            await self._guard(self._run(scope, receive, send), receive)
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        texts = [[self._order.echo[k]] if self._order.echo else [] for k in range(len(self._order.jobs))]
+        reasons = [""] * len(texts)
+        async with Exchange(self._house, self._order, self._ticket) as exchange:
+            while events := await exchange.take():
+                for index, event in events:
+                    texts[index].append(getattr(event, "text", ""))
+                    if isinstance(event, End):
+                        reasons[index] = event.reason.value
+        choices = [self._choice(k, "".join(parts), reasons[k]) for k, parts in enumerate(texts)]
+        body = {
+            "id": self._style.prefix + self._ticket.id,
+            "object": self._style.whole,
+            "created": self._created,
+            "model": self._order.name,
+            "choices": choices,
+            "usage": exchange.tally.usage(),
+        }
+        response = Response(orjson.dumps(body), headers=headers_of(self._ticket, self._order))
+        response.headers["content-type"] = "application/json"
+        await response(scope, receive, send)
+
+    def _choice(self, index: int, text: str, reason: str) -> dict[str, Any]:
+        if self._style.chat:
+            part: dict[str, Any] = {"message": {"role": "assistant", "content": text, "refusal": None}}
+        else:
+            part = {"text": text}
+        return {"index": index, **part, "logprobs": None, "finish_reason": reason}
+
+
+def headers_of(ticket: Ticket, order: Order) -> dict[str, str]:
+    """Which request of the queue this was, and what of it was not looked at."""
+    headers = {"x-queuechat-request-id": ticket.id}
+    if order.ignored:
+        names = [name if name.isidentifier() and name.isascii() else "?" for name in order.ignored[:20]]
+        headers["x-queuechat-ignored"] = ",".join(name[:64] for name in names)
+    return headers

@@ -1,0 +1,90 @@
+"""The app: what is opened, who stands at the door, which routes there are."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from api import openapi, problems
+from api.auth import Auth
+from api.house import House
+from api.limits import BodyLimit, Door
+from api.routes import chat, completions, embeddings, health, models
+from queuechat import __version__
+from queuechat.bus import Bus
+from queuechat.client import Client
+from queuechat.credentials import KeyRing
+from queuechat.errors import QueuechatError
+from queuechat.roster import Roster
+from queuechat.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_EXPOSED = ["x-request-id", "x-queuechat-request-id", "x-queuechat-ignored", "retry-after", "retry-after-ms"]
+
+
+def create_app(settings: Settings, bus_url: str) -> FastAPI:
+    """An app that opens its connections when it starts and closes them when it ends."""
+    app = FastAPI(
+        title="queuechat",
+        version=__version__,
+        description="OpenAI's API over a queue in Redis.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lambda app: _open(app, settings, bus_url),
+        middleware=_doors(settings),
+        redirect_slashes=False,
+    )
+    app.add_exception_handler(QueuechatError, problems.on_queuechat_error)
+    app.add_exception_handler(HTTPException, problems.on_http_exception)
+    app.add_exception_handler(RequestValidationError, problems.on_validation_error)
+    for family in (chat, completions, embeddings, models, health):
+        app.include_router(family.router)
+    app.openapi = functools.partial(openapi.document, app)  # type: ignore[method-assign]
+    openapi.add_docs(app)
+    return app
+
+
+def _doors(settings: Settings) -> list[Middleware]:
+    """Outermost first: browsers must be able to read every answer, so CORS comes before all that can refuse."""
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["*"],
+        expose_headers=_EXPOSED,
+    )
+    inner = [Middleware(Door), Middleware(BodyLimit, limit=settings.body_limit), Middleware(Auth)]
+    return [cors, *inner] if settings.cors_origins else inner
+
+
+@contextlib.asynccontextmanager
+async def _open(app: FastAPI, settings: Settings, bus_url: str) -> AsyncIterator[None]:
+    async with contextlib.AsyncExitStack() as stack:
+        bus = Bus(bus_url)
+        stack.push_async_callback(bus.close)
+        try:
+            await bus.open()
+        except QueuechatError as error:
+            app.state.failure = error
+            raise
+        client = await stack.enter_async_context(
+            Client(bus, queue_limit=settings.queue_limit, grace_s=settings.grace_s)
+        )
+        roster = await stack.enter_async_context(Roster(bus))
+        keys = KeyRing(
+            bus,
+            settings.key_pepper.get_secret_value(),
+            [key.get_secret_value() for key in settings.api_keys],
+            required=settings.require_key,
+        )
+        app.state.house = House(settings, bus, client, roster, keys)
+        yield

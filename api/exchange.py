@@ -1,0 +1,155 @@
+"""One request's way through the queue: submit, hold until the first word, read to the end, or say why not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from api.house import House, Ticket
+from queuechat.client import Answer, Event, Waiting
+from queuechat.errors import BusUnavailable, Cancelled, DeadlineExceeded, JobFailed, QueuechatError, from_wire
+from queuechat.protocol import DELIVERED, End, Job, Reason
+
+_RETRY_S = 0.5
+
+Events = list[tuple[int, Event]]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a checked request asks for. `name` is the model as the user called it, `siblings` how many answers
+    share each prompt, `echo` the text that each answer begins with."""
+
+    jobs: Sequence[Job]
+    name: str
+    siblings: int = 1
+    include_usage: bool = False
+    echo: Sequence[str] = ()
+    ignored: Sequence[str] = ()
+
+    @property
+    def model(self) -> str:
+        return self.jobs[0].model
+
+    @property
+    def deadline_s(self) -> float:
+        return self.jobs[0].deadline_s
+
+
+@dataclass(slots=True)
+class Tally:
+    """Tokens read and written. A prompt that several answers share counts once."""
+
+    siblings: int = 1
+    prompts: dict[int, int] = field(default_factory=dict)
+    generated: int = 0
+
+    def add(self, index: int, end: End) -> None:
+        self.prompts[index // self.siblings] = end.prompt_tokens
+        self.generated += end.offset
+
+    def usage(self) -> dict[str, object]:
+        prompt = sum(self.prompts.values())
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": self.generated,
+            "total_tokens": prompt + self.generated,
+            "prompt_tokens_details": {"cached_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": 0},
+        }
+
+
+class Exchange:
+    """`async with` submits the order; leaving stops reading, and cancels what has not ended."""
+
+    def __init__(self, house: House, order: Order, ticket: Ticket):
+        self._house = house
+        self._order = order
+        self._ticket = ticket
+        self._answer: Answer | None = None
+        self._next: asyncio.Task[Events] | None = None
+        self._failure: QueuechatError | None = None
+        self._worded = False
+        self.tally = Tally(order.siblings)
+
+    async def __aenter__(self) -> Exchange:
+        self._answer = await self._house.client.submit(self._order.jobs)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._next:
+            self._next.cancel()
+        if self._answer:
+            await self._answer.close()
+
+    async def first_word(self, hold_s: float) -> Events:
+        """The first chunks or ends; only the last news of waiting when there is no word within `hold_s`."""
+        give_up = time.monotonic() + hold_s
+        news: Events = []
+        while True:
+            # Reading must not be cut short in the middle, or what it has read is lost: the wait is, the task goes on.
+            self._next = self._next or asyncio.create_task(self._read())
+            await asyncio.wait({self._next}, timeout=max(give_up - time.monotonic(), 0))
+            if not self._next.done():
+                return news
+            news = await self.take()
+            if any(not isinstance(event, Waiting) for _, event in news):
+                return news
+
+    async def take(self) -> Events:
+        """The next events; empty at the end of all.
+
+        Raises:
+            QueuechatError: an answer ended without being delivered. What came before it was returned before.
+        """
+        if self._next:
+            task, self._next = self._next, None
+            return await task
+        return await self._read()
+
+    async def _read(self) -> Events:
+        if self._failure:
+            raise self._failure
+        events = await self._take_patiently()
+        for at, (index, event) in enumerate(events):
+            if isinstance(event, End):
+                self._end(index, event)
+                if event.reason not in DELIVERED:
+                    self._failure = failure_of(event)
+                    if at == 0:
+                        raise self._failure
+                    return events[:at]
+            elif not self._worded and not isinstance(event, Waiting):
+                self._worded = True
+                self._house.metrics.ttft.labels(self._order.model).observe(self._age())
+        return events
+
+    async def _take_patiently(self) -> Events:
+        """With Redis away, ask again until it is back: the deadline ends this, not an outage."""
+        assert self._answer
+        while True:
+            try:
+                return await self._answer.take()
+            except BusUnavailable:
+                await asyncio.sleep(_RETRY_S)
+
+    def _end(self, index: int, end: End) -> None:
+        self.tally.add(index, end)
+        self._house.metrics.end(self._order.model, end)
+        self._house.metrics.e2e.labels(self._order.model).observe(self._age())
+
+    def _age(self) -> float:
+        return time.monotonic() - self._ticket.arrived
+
+
+def failure_of(end: End) -> QueuechatError:
+    """The error that an undelivered End stands for."""
+    if end.error:
+        return from_wire(end.error.code, end.error.message, end.error.param)
+    if end.reason is Reason.CANCELLED:
+        return Cancelled("the request was cancelled")
+    if end.reason is Reason.DEADLINE:
+        return DeadlineExceeded("the request was not answered within its deadline")
+    return JobFailed("the request could not be answered")

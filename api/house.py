@@ -1,0 +1,47 @@
+"""What all requests of one server share, and what is known of one request before it is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import cast
+
+from starlette.requests import Request
+
+from api.drain import Drain
+from api.metrics import Metrics
+from queuechat.bus import Bus
+from queuechat.client import Client
+from queuechat.credentials import KeyRing
+from queuechat.roster import Roster
+from queuechat.settings import Settings
+
+
+@dataclass(slots=True)
+class House:
+    """One per app; opened and closed by its lifespan."""
+
+    settings: Settings
+    bus: Bus
+    client: Client
+    roster: Roster
+    keys: KeyRing
+    metrics: Metrics = field(default_factory=Metrics)
+    drain: Drain = field(default_factory=Drain)
+
+
+@dataclass(slots=True)
+class Ticket:
+    """One HTTP request: `id` is also the id of the job it may become, `name` what its sender calls it."""
+
+    id: str
+    name: str
+    arrived: float
+    tenant: str = ""
+
+
+def house_of(request: Request) -> House:
+    return cast(House, request.app.state.house)
+
+
+def ticket_of(request: Request) -> Ticket:
+    return cast(Ticket, request.scope["ticket"])

@@ -1,0 +1,111 @@
+"""The door, as ASGI middleware: every request gets an id, is counted, and must stay within its limits."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from typing import cast
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import problems
+from api.auth import OPEN_PATHS
+from api.house import Ticket, house_of
+from queuechat.errors import BodyTooLarge, InvalidRequest, QueuechatError
+from queuechat.protocol import new_id
+
+log = logging.getLogger(__name__)
+
+_SANE_NAME = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
+_PROBES = OPEN_PATHS | {"/metrics"}
+GONE = 499  #: nginx' number for a client that left before it had an answer
+_HEADER_BYTES = 64 << 10
+
+
+class Door:
+    """Issues the ticket, names it in `x-request-id`, counts the answer, and turns a bug into a plain 500."""
+
+    def __init__(self, app: ASGIApp):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope["ticket"] = ticket = _ticket(scope)
+        status = 0
+
+        async def stamp(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = ticket.name
+            await send(message)
+
+        try:
+            await self._app(scope, receive, stamp)
+        except Exception:
+            log.exception("request %s failed", ticket.name)
+            if status:
+                raise  # too late for an error page: the connection must break
+            await problems.respond(QueuechatError(""))(scope, receive, stamp)
+        finally:
+            _count(scope, ticket, status or GONE)
+
+
+class BodyLimit:
+    """Refuses bodies over the limit: by their announced length at once, chunked ones when they get there."""
+
+    def __init__(self, app: ASGIApp, limit: int):
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if scope["type"] == "http":
+            receive = self._counted(receive)
+            if error := self._fault(Headers(scope=scope)):
+                app = await problems.on_queuechat_error(Request(scope), error)
+        await app(scope, receive, send)
+
+    def _fault(self, headers: Headers) -> QueuechatError | None:
+        if sum(len(name) + len(value) for name, value in headers.raw) > _HEADER_BYTES:
+            return InvalidRequest(f"the headers are over {_HEADER_BYTES} bytes")
+        length = headers.get("content-length", "0")
+        return self._too_large() if not length.isdecimal() or int(length) > self._limit else None
+
+    def _counted(self, receive: Receive) -> Receive:
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._limit:
+                raise self._too_large()
+            return message
+
+        return counted
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(f"the request body is over {self._limit} bytes")
+
+
+def _ticket(scope: Scope) -> Ticket:
+    id, name = new_id(), Headers(scope=scope).get("x-request-id", "")
+    return Ticket(id, name if _SANE_NAME.fullmatch(name) else id, time.monotonic())
+
+
+def _count(scope: Scope, ticket: Ticket, status: int) -> None:
+    route, method = _route(scope), scope["method"]
+    house_of(Request(scope)).metrics.requests.labels(route, method, str(status)).inc()
+    level = logging.DEBUG if route in _PROBES else logging.INFO
+    log.log(level, "%s %s %d %.3f s %s", method, route, status, time.monotonic() - ticket.arrived, ticket.name)
+
+
+def _route(scope: Scope) -> str:
+    """The path as it was declared: paths as they were asked for would be labels without end."""
+    return cast(str, getattr(scope.get("route"), "path", "other"))

@@ -1,0 +1,78 @@
+"""GET /v1/models and one of them."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from api.house import house_of
+from queuechat.protocol import Depth
+from queuechat.roster import Model, take_depths
+
+router = APIRouter(tags=["models"])
+
+_JSON = "application/json"
+
+
+@router.get("/v1/models")
+async def list_models(request: Request) -> Response:
+    """The models that live workers serve, and each of their aliases as an entry of its own."""
+    house = house_of(request)
+    live = house.roster.census.live
+    depths = await take_depths(house.bus, [model.card.name for model in live])
+    rows = [
+        _entry(name, model, depths[model.card.name])
+        for model in live
+        for name in (model.card.name, *model.card.aliases)
+    ]
+    unique = {row["id"]: row for row in sorted(rows, key=lambda row: row["id"] == row["root"])}
+    listed = sorted(unique.values(), key=lambda row: str(row["id"]))
+    return Response(orjson.dumps({"object": "list", "data": listed}), media_type=_JSON)
+
+
+@router.get("/v1/models/{id:path}")
+async def get_model(request: Request, id: str) -> Response:
+    """One model, by name or alias; with `status` no_worker when nobody serves it now."""
+    house = house_of(request)
+    model = house.roster.census.find(id) or (await house.roster.refresh()).find(id) or await house.roster.resolve(id)
+    depths = await take_depths(house.bus, [model.card.name])
+    return Response(orjson.dumps(_entry(id, model, depths[model.card.name])), media_type=_JSON)
+
+
+def _entry(name: str, model: Model, depth: Depth) -> dict[str, Any]:
+    card = model.card
+    return {
+        "id": name,
+        "object": "model",
+        "created": card.created,
+        "owned_by": "queuechat",
+        "root": card.name,
+        "parent": None,
+        "permission": [_permission(name, card.created)],
+        "max_model_len": card.context_length or None,
+        "aliases": card.aliases,
+        "status": model.status,
+        "engine": card.engine,
+        "queue": {"waiting": depth.waiting, "running": depth.running},
+    }
+
+
+def _permission(name: str, created: int) -> dict[str, Any]:
+    """FastChat's block; its clients look for it, nothing is decided by it."""
+    return {
+        "id": f"modelperm-{zlib.crc32(name.encode()):08x}",
+        "object": "model_permission",
+        "created": created,
+        "allow_create_engine": False,
+        "allow_sampling": True,
+        "allow_logprobs": True,
+        "allow_search_indices": True,
+        "allow_view": True,
+        "allow_fine_tuning": False,
+        "organization": "*",
+        "group": None,
+        "is_blocking": False,
+    }

@@ -1,0 +1,58 @@
+"""From bytes to a checked request, or an error that says which field and what to do."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import ValidationError
+
+from api.schemas.base import Body
+from api.schemas.complaints import complaint
+from api.schemas.refusals import refuse_unsupported
+from queuechat.errors import InvalidJSON, InvalidRequest
+
+MAX_DEPTH = 32
+
+B = TypeVar("B", bound=Body)
+
+
+def parse(raw: bytes, kind: type[B]) -> B:
+    """The request that a body is.
+
+    Raises:
+        InvalidJSON: it is no JSON.
+        UnsupportedParameter: it asks for something that cannot be honoured.
+        InvalidRequest: a field is missing, of the wrong type or out of range.
+    """
+    body = _load(raw)
+    refuse_unsupported(body, kind.refused)
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        raise complaint(error, body) from None
+
+
+def _load(raw: bytes) -> dict[str, Any]:
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise InvalidJSON(f"the request body is not valid JSON: {error.msg} (line {error.lineno})") from None
+    if not isinstance(body, dict):
+        raise InvalidRequest("the request body must be a JSON object")
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _deeper_than(body, MAX_DEPTH):
+        raise InvalidRequest(f"the request body is nested more than {MAX_DEPTH} levels deep")
+    return body
+
+
+def _deeper_than(body: Any, levels: int) -> bool:
+    layer = [body]
+    for _ in range(levels):
+        layer = [child for node in layer for child in _children(node) if isinstance(child, dict | list)]
+        if not layer:
+            return False
+    return True
+
+
+def _children(node: Any) -> Any:
+    return node.values() if isinstance(node, dict) else node

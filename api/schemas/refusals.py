@@ -1,0 +1,102 @@
+"""Fields that would change the meaning of a request and are not supported: refused by name, never dropped.
+
+Each is told with the values that mean nothing (null, empty, the default), which pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from queuechat.errors import UnsupportedParameter
+
+Neutral = Callable[[Any], bool]
+
+#: Accepted and without effect here: they ask for no other answer.
+HINTS = frozenset({
+    "metadata", "store", "service_tier", "parallel_tool_calls", "safety_identifier", "prompt_cache_key",
+    "prompt_cache_retention", "verbosity", "reasoning_effort", "include_reasoning", "request_id",
+})  # fmt: skip
+
+
+def _one_of(*values: Any) -> Neutral:
+    # `True == 1` in Python, not in JSON.
+    return lambda given: any(type(given) is type(value) and given == value for value in (None, *values))
+
+
+_EMPTY = _one_of([], {}, "", False)
+_ENGINE_EXTRAS: dict[str, Neutral] = {
+    "use_beam_search": _EMPTY,
+    "length_penalty": _one_of(1, 1.0),
+    "min_tokens": _one_of(0),
+    "stop_token_ids": _EMPTY,
+    "bad_words": _EMPTY,
+    "allowed_token_ids": _EMPTY,
+    "prompt_logprobs": _one_of(0),
+    "guided_json": _EMPTY,
+    "guided_regex": _EMPTY,
+    "guided_choice": _EMPTY,
+    "guided_grammar": _EMPTY,
+    "structured_outputs": _EMPTY,
+    "truncate_prompt_tokens": _EMPTY,
+}
+
+CHAT: Mapping[str, Neutral] = {
+    "tools": _EMPTY,
+    "tool_choice": _one_of("none", "auto"),
+    "functions": _EMPTY,
+    "function_call": _one_of("none", "auto"),
+    "response_format": _one_of({"type": "text"}),
+    "logprobs": _one_of(False),
+    "top_logprobs": _one_of(0),
+    "modalities": _one_of([], ["text"]),
+    "audio": _EMPTY,
+    "prediction": _EMPTY,
+    "web_search_options": _one_of(),
+    "best_of": _one_of(1),
+    "chat_template": _EMPTY,
+    "continue_final_message": _EMPTY,
+    "add_generation_prompt": _one_of(True),
+    "documents": _EMPTY,
+    "echo": _EMPTY,
+    **_ENGINE_EXTRAS,
+}
+
+COMPLETIONS: Mapping[str, Neutral] = {
+    "suffix": _EMPTY,
+    "logprobs": _one_of(False),
+    "response_format": _one_of({"type": "text"}),
+    **_ENGINE_EXTRAS,
+}
+
+EMBEDDINGS: Mapping[str, Neutral] = {}
+
+
+def refuse_unsupported(body: Mapping[str, Any], refused: Mapping[str, Neutral]) -> None:
+    """Raises UnsupportedParameter for the first such field that is not neutral."""
+    for name in body.keys() & refused.keys():
+        if not refused[name](body[name]):
+            raise UnsupportedParameter(f"`{name}` is not supported yet; leave it out", param=name)
+    messages = body.get("messages")
+    if isinstance(messages, list):
+        for index, message in enumerate(messages):
+            if isinstance(message, dict):
+                _refuse_in_message(message, f"messages[{index}]")
+
+
+def _refuse_in_message(message: dict[str, Any], path: str) -> None:
+    if message.get("role") in ("tool", "function"):
+        raise UnsupportedParameter(
+            f"`{path}.role` {message['role']!r} is not supported: there are no tools yet", param=f"{path}.role"
+        )
+    for name in ("tool_calls", "function_call", "audio"):
+        if message.get(name):
+            raise UnsupportedParameter(f"`{path}.{name}` is not supported yet", param=f"{path}.{name}")
+    content = message.get("content")
+    for index, part in enumerate(content if isinstance(content, list) else []):
+        kind = part.get("type") if isinstance(part, dict) else None
+        if isinstance(kind, str) and kind != "text":
+            where = f"{path}.content[{index}]"
+            raise UnsupportedParameter(
+                f"`{where}` is a part of type {kind[:40]!r}; only text parts are supported yet", param=where
+            )
