@@ -98,6 +98,11 @@ class Answer:
             channel = keys.out(self.model, cursor.job_id)
             await self._client.bus.listener.subscribe(channel, self._receiver(index), self._resync)
 
+    def nothing_missed(self) -> None:
+        """Subscribed before anything was said: there is no log to read yet."""
+        for cursor in self.cursors:
+            cursor.stale = False
+
     def sight(self, index: int, seen: Sight, eta_s: float) -> None:
         """What the watchdog saw of one job."""
         cursor = self.cursors[index]
@@ -208,6 +213,7 @@ class Client:
         """
         answer = Answer(self, jobs[0].model, [job.id for job in jobs])
         await self._subscribe(answer)
+        answer.nothing_missed()
         try:
             outcome = await self.bus.enqueue(jobs, limit=self._limit(jobs[0]), grace_s=self._grace_s)
         except BaseException:

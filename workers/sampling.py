@@ -190,20 +190,27 @@ def stream_key(seed: int, choice: int, position: int) -> int:
 def gumbel(keys: Tensor, vocab: int) -> Tensor:
     """Standard Gumbel noise, [rows, vocab] float32, a pure function of `keys` ([rows] int64) and the token id.
 
-    Token v gets output v of the generator SplitMix64 seeded with its row's key (Steele, Lea and Flood, "Fast
-    Splittable Pseudorandom Number Generators", OOPSLA 2014). The integers are the same on every device; the two
-    logarithms after them may differ in the last bit.
+    The integers below it are the same on every device; the two logarithms may differ in the last bit.
     """
-    steps = torch.arange(1, vocab + 1, dtype=torch.int64, device=keys.device)
+    # A small u decides which token wins, so it keeps its relative precision: float of the integer, not of 1 - u.
+    u = _shifted(splitmix64(keys, vocab), 33).to(torch.float32).add_(0.5).mul_(2.0**-31).clamp_(max=1 - 2.0**-24)
+    return u.neg_().log1p_().neg_().log_().neg_()
+
+
+def splitmix64(keys: Tensor, count: int) -> Tensor:
+    """The first outputs, [rows, count] int64, of one generator SplitMix64 per seed in `keys` ([rows] int64).
+
+    Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014. Output v is a hash of
+    seed + v * gamma, so all of them can be had at once.
+    """
+    steps = torch.arange(1, count + 1, dtype=torch.int64, device=keys.device)
     z = keys[:, None] + steps * _signed(GAMMA)
     z ^= _shifted(z, 30)
     z *= _signed(MIX_1)
     z ^= _shifted(z, 27)
     z *= _signed(MIX_2)
     z ^= _shifted(z, 31)
-    # A small u decides which token wins, so it keeps its relative precision: float of the integer, not of 1 - u.
-    u = _shifted(z, 33).to(torch.float32).add_(0.5).mul_(2.0**-31).clamp_(max=1 - 2.0**-24)
-    return u.neg_().log1p_().neg_().log_().neg_()
+    return z
 
 
 def _shifted(z: Tensor, bits: int) -> Tensor:

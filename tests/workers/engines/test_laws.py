@@ -1,0 +1,313 @@
+"""The laws of `workers.engines.base`, for every engine."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from queuechat.errors import EngineDied, UnsupportedParameter
+from queuechat.protocol import Sampling
+from tests.workers.engines.conftest import ENGINES, started
+from tests.workers.engines.driver import GREEDY, Driver
+from workers.engines.base import Prompt
+
+FOX = "The quick brown fox jumps over the lazy dog. Then the fox"
+RIVER = "Once upon a time there was a river that"
+HOT = Sampling(temperature=2.0, seed=11)
+WARM = Sampling(temperature=0.8, seed=7)
+
+
+# 1. Contiguous offsets from the prefix, exactly one end.
+
+
+async def test_offsets_run_on_from_the_prefix(driver: Driver) -> None:
+    prefix = (await driver.ids(FOX, 6))[:4]
+    fresh, resumed = await driver.run(driver.prompt(FOX, 8), driver.prompt(FOX, 8, prefix=prefix))
+    for transcript, start in ((fresh, 0), (resumed, len(prefix))):
+        expected = start
+        for chunk in transcript.chunks:
+            assert chunk.offset == expected
+            assert chunk.ids
+            expected += len(chunk.ids)
+
+
+async def test_each_of_a_crowd_gets_exactly_one_end_and_nothing_after_it(driver: Driver) -> None:
+    crowd = [driver.prompt(f"{RIVER} {n}", 2 + n) for n in range(8)]
+    transcripts = await driver.run(*crowd)
+    await driver.ids(FOX, 3)
+    for transcript in transcripts:
+        assert len(transcript.ends) == 1
+        assert transcript.events[-1] is transcript.end
+    assert driver.engine.running() == 0
+
+
+async def test_sequences_may_be_admitted_while_others_run(driver: Driver) -> None:
+    first = driver.prompt(RIVER, 12)
+    driver.engine.admit(first)
+    await driver.speaking(first.id)
+    (second,) = await driver.run(driver.prompt(FOX, 4))
+    await driver.finished(first.id)
+    assert len(second.ids) <= 4
+
+
+# 2. Never more than max_new - len(prefix_ids) tokens.
+
+
+@pytest.mark.parametrize("max_new", [1, 2, 7])
+async def test_no_more_tokens_than_asked_for_come(driver: Driver, max_new: int) -> None:
+    (transcript,) = await driver.run(driver.prompt(RIVER, max_new))
+    assert len(transcript.ids) == max_new
+    assert transcript.end.reason == "length"
+
+
+async def test_the_prefix_counts_against_the_limit(driver: Driver) -> None:
+    prefix = await driver.ids(RIVER, 5)
+    (transcript,) = await driver.run(driver.prompt(RIVER, 7, prefix=prefix))
+    assert len(transcript.ids) == 2
+
+
+async def test_a_prefix_that_is_complete_ends_at_once(driver: Driver) -> None:
+    prefix = await driver.ids(RIVER, 4)
+    (transcript,) = await driver.run(driver.prompt(RIVER, 4, prefix=prefix))
+    assert transcript.ids == []
+    assert transcript.end.reason == "length"
+
+
+async def test_a_stop_id_ends_the_sequence(driver: Driver) -> None:
+    ids = await driver.ids(RIVER, 8)
+    wanted = ids[3]
+    first = ids.index(wanted)
+    if driver.kind == "echo":
+        pytest.skip("echo never stops by itself")
+    (transcript,) = await driver.run(driver.prompt(RIVER, 8, stop=frozenset({wanted})))
+    assert transcript.end.reason == "stop"
+    assert transcript.ids in (ids[:first], ids[: first + 1])
+
+
+# 3. Abort.
+
+
+async def test_an_aborted_sequence_gets_at_most_one_more_step_and_then_its_end(driver: Driver) -> None:
+    prompt = driver.prompt(RIVER, 500)
+    driver.engine.admit(prompt)
+    before = len((await driver.speaking(prompt.id)).chunks)
+    driver.engine.abort(prompt.id)
+    transcript = await driver.finished(prompt.id)
+    assert len(transcript.chunks) <= before + 1
+    assert transcript.end.reason == "cancelled"
+    await driver.ids(FOX, 3)
+    assert transcript.events[-1] is transcript.end
+
+
+async def test_a_sequence_can_be_aborted_before_its_first_token(driver: Driver) -> None:
+    prompt = driver.prompt(" ".join([RIVER] * 20), 50)
+    driver.engine.admit(prompt)
+    driver.engine.abort(prompt.id)
+    transcript = await driver.finished(prompt.id)
+    assert len(transcript.chunks) <= 1
+    assert transcript.end.reason == "cancelled"
+
+
+async def test_aborting_twice_or_something_unknown_is_harmless(driver: Driver) -> None:
+    prompt = driver.prompt(RIVER, 500)
+    driver.engine.admit(prompt)
+    await driver.speaking(prompt.id)
+    for id in (prompt.id, prompt.id, "never heard of"):
+        driver.engine.abort(id)
+    await driver.finished(prompt.id)
+    driver.engine.abort(prompt.id)
+    await driver.ids(FOX, 2)
+    assert len(driver.transcripts[prompt.id].ends) == 1
+
+
+async def test_aborting_one_leaves_the_others_alone(driver: Driver) -> None:
+    alone = await driver.ids(FOX, 12)
+    staying, leaving = driver.prompt(FOX, 12), driver.prompt(RIVER, 500)
+    for prompt in (staying, leaving):
+        driver.engine.admit(prompt)
+    await driver.speaking(leaving.id)
+    driver.engine.abort(leaving.id)
+    assert (await driver.finished(staying.id)).ids == alone
+    assert (await driver.finished(leaving.id)).end.reason == "cancelled"
+
+
+# 4. A parameter is honoured, or refused by name.
+
+
+async def honours(driver: Driver, parameter: str, prompt: Prompt) -> bool:
+    """Whether the engine takes the parameter; if not, it must have refused it by name."""
+    try:
+        driver.engine.admit(prompt)
+    except UnsupportedParameter as refusal:
+        if refusal.param != parameter:
+            raise
+        return False
+    await driver.finished(prompt.id)
+    return True
+
+
+@pytest.mark.parametrize(
+    ("parameter", "sampling"),
+    [("top_k", replace(HOT, top_k=1)), ("top_p", replace(HOT, top_p=1e-6)), ("min_p", replace(HOT, min_p=1.0))],
+)
+async def test_a_filter_that_leaves_one_token_is_greedy_or_refused_by_name(
+    driver: Driver, parameter: str, sampling: Sampling
+) -> None:
+    prompt = driver.prompt(FOX, 10, sampling=sampling)
+    if await honours(driver, parameter, prompt):
+        greedy = replace(GREEDY, seed=HOT.seed)
+        assert driver.transcripts[prompt.id].ids == await driver.ids(FOX, 10, sampling=greedy)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "sampling"),
+    [
+        ("repetition_penalty", replace(GREEDY, repetition_penalty=2.0)),
+        ("presence_penalty", replace(GREEDY, presence_penalty=2.0)),
+        ("frequency_penalty", replace(GREEDY, frequency_penalty=2.0)),
+    ],
+)
+async def test_a_penalty_changes_what_is_said_or_is_refused_by_name(
+    driver: Driver, parameter: str, sampling: Sampling
+) -> None:
+    if driver.kind == "echo":
+        pytest.skip("echo draws no tokens")
+    text = "one two three one two three one two three one two three"
+    prompt = driver.prompt(text, 16, sampling=sampling)
+    if await honours(driver, parameter, prompt):
+        assert driver.transcripts[prompt.id].ids != await driver.ids(text, 16)
+
+
+async def test_a_logit_bias_decides_or_is_refused_by_name(driver: Driver) -> None:
+    wanted = driver.engine.vocabulary.encode(" fox", add_special=False)[0]
+    prompt = driver.prompt(RIVER, 5, sampling=replace(GREEDY, logit_bias={wanted: 100.0}))
+    if await honours(driver, "logit_bias", prompt):
+        assert driver.transcripts[prompt.id].ids == [wanted] * 5
+
+
+async def test_another_seed_or_choice_says_something_else(driver: Driver) -> None:
+    first, same, other_seed, other_choice = await driver.run(
+        driver.prompt(RIVER, 12, sampling=HOT),
+        driver.prompt(RIVER, 12, sampling=HOT),
+        driver.prompt(RIVER, 12, sampling=replace(HOT, seed=12)),
+        driver.prompt(RIVER, 12, sampling=replace(HOT, choice=1)),
+    )
+    assert first.ids != other_seed.ids
+    assert first.ids != other_choice.ids
+    if driver.engine.caps.resume == "exact":
+        assert first.ids == same.ids
+
+
+# 5. Resume.
+
+
+@pytest.mark.parametrize("cut", [1, 5, 15])
+async def test_a_greedy_answer_cut_anywhere_goes_on_with_the_same_ids(driver: Driver, cut: int) -> None:
+    whole = await driver.ids(FOX, 16)
+    assert await driver.ids(FOX, 16, prefix=whole[:cut]) == whole[cut:]
+
+
+PENALISED = replace(WARM, repetition_penalty=1.3, presence_penalty=0.4, frequency_penalty=0.3, top_p=0.9)
+
+
+@pytest.mark.parametrize("cut", [1, 5, 15])
+@pytest.mark.parametrize("sampling", [WARM, PENALISED], ids=["plain", "penalised"])
+async def test_a_sampled_answer_cut_anywhere_goes_on_with_the_same_ids(
+    driver: Driver, sampling: Sampling, cut: int
+) -> None:
+    if driver.engine.caps.resume != "exact":
+        pytest.skip("this engine resumes in distribution only")
+    whole = await driver.ids(RIVER, 16, sampling=sampling)
+    assert await driver.ids(RIVER, 16, prefix=whole[:cut], sampling=sampling) == whole[cut:]
+
+
+@pytest.mark.parametrize("sampling", [WARM, PENALISED], ids=["plain", "penalised"])
+async def test_a_sampled_answer_is_the_same_alone_and_in_a_crowd(driver: Driver, sampling: Sampling) -> None:
+    if driver.engine.caps.resume != "exact":
+        pytest.skip("this engine resumes in distribution only")
+    alone = await driver.ids(RIVER, 16, sampling=sampling)
+    crowd = [driver.prompt(f"{n} {FOX}", 10 + n, sampling=replace(HOT, seed=n)) for n in range(8)]
+    crowd.insert(4, driver.prompt(RIVER, 16, sampling=sampling))
+    assert (await driver.run(*crowd))[4].ids == alone
+
+
+# 6. Death.
+
+
+def _break_transformers(driver: Driver) -> None:
+    def fail() -> None:
+        raise RuntimeError("a kernel failed")
+
+    driver.engine._manager.batch_processor.update_batch = fail  # type: ignore[attr-defined]
+
+
+KILLS = {"transformers": _break_transformers}
+
+
+@pytest.mark.parametrize("kind", list(KILLS))
+async def test_an_engine_that_dies_ends_everyone_with_a_retryable_error_and_admits_nobody(kind: str) -> None:
+    driver = await started(kind, ENGINES[kind]())
+    try:
+        crowd = [driver.prompt(RIVER, 200) for _ in range(3)]
+        for prompt in crowd:
+            driver.engine.admit(prompt)
+        await driver.speaking(crowd[0].id)
+        KILLS[kind](driver)
+        for prompt in crowd:
+            end = (await driver.finished(prompt.id)).end
+            assert (end.reason, end.retryable) == ("error", True)
+        await asyncio.wait_for(driver.over.wait(), 60)
+        with pytest.raises(EngineDied):
+            driver.engine.admit(driver.prompt(FOX, 3))
+    finally:
+        await driver.close()
+
+
+@pytest.mark.parametrize("kind", list(ENGINES))
+async def test_a_closed_engine_admits_nobody_and_may_be_closed_again(kind: str) -> None:
+    driver = await started(kind, ENGINES[kind]())
+    prompt = driver.prompt(FOX, 3)
+    await driver.run(prompt)
+    await driver.close()
+    await driver.close()
+    with pytest.raises(EngineDied):
+        driver.engine.admit(replace(prompt, id="late"))
+
+
+# What stands beside the laws: vocabulary and embeddings.
+
+
+async def test_text_comes_back_from_its_ids(driver: Driver) -> None:
+    vocabulary = driver.engine.vocabulary
+    text = "Grüße, 東京! 12345 dogs' tails."
+    if driver.kind != "echo":
+        assert vocabulary.decode(vocabulary.encode(text, add_special=False)) == text
+    half = vocabulary.encode("京", add_special=False)[:-1]
+    assert vocabulary.decode(half).endswith("\ufffd")
+
+
+async def test_embeddings_have_length_one_and_do_not_depend_on_company(driver: Driver) -> None:
+    if not driver.engine.caps.embeds:
+        pytest.skip("this engine does not embed")
+    encode = driver.engine.vocabulary.encode
+    batch = [encode(text, add_special=True) for text in (FOX, RIVER, FOX, "tea")]
+    together = await asyncio.to_thread(driver.engine.embed, batch)
+    (alone,) = await asyncio.to_thread(driver.engine.embed, batch[1:2])
+    assert together[0] == pytest.approx(together[2], abs=1e-5)
+    assert together[1] == pytest.approx(alone, abs=1e-4)
+    for vector in together:
+        assert sum(value * value for value in vector) == pytest.approx(1, abs=1e-4)
+
+
+async def test_embedding_and_answering_go_on_side_by_side(driver: Driver) -> None:
+    if not driver.engine.caps.embeds:
+        pytest.skip("this engine does not embed")
+    alone = await driver.ids(FOX, 16)
+    prompt = driver.prompt(FOX, 16)
+    driver.engine.admit(prompt)
+    batch = [driver.engine.vocabulary.encode(RIVER, add_special=True)] * 3
+    vectors = await asyncio.to_thread(driver.engine.embed, batch)
+    assert (await driver.finished(prompt.id)).ids == alone
+    assert vectors[0] == pytest.approx((await asyncio.to_thread(driver.engine.embed, batch[:1]))[0], abs=1e-4)

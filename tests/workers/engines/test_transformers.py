@@ -1,0 +1,145 @@
+"""What the transformers engine promises beyond the laws: it agrees with transformers itself, and bears a full cache."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from queuechat.errors import ContextLengthExceeded, InvalidRequest, Misconfigured
+from queuechat.protocol import Sampling
+from tests.workers.engines.conftest import smollm, started, transformers
+from tests.workers.engines.driver import Driver
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+RIVER = "Once upon a time there was a river that"
+FOX = "The quick brown fox jumps over the lazy dog. Then the fox"
+TIGHT_CONTEXT = 128
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    from workers.convert import converted
+
+    return converted(smollm())
+
+
+@pytest.fixture
+async def tight(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Driver]:
+    """A cache with room for one and a half sequences of full length."""
+    monkeypatch.setattr("workers.engines.hf_model.CPU_CACHE_BYTES", int(1.5 * TIGHT_CONTEXT * 46_080))
+    driver = await started("transformers", transformers(max_running=4, max_context=TIGHT_CONTEXT))
+    yield driver
+    await driver.close()
+
+
+@pytest.mark.parametrize("text", [RIVER, FOX])
+async def test_greedy_equals_generate(hf: Driver, folder: Path, text: str) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    ids = hf.engine.vocabulary.encode(text, add_special=True)
+    whole = model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=24)[0].tolist()
+    assert await hf.ids(text, 24) == whole[len(ids) :]
+
+
+async def test_embeddings_equal_a_plain_forward(hf: Driver, folder: Path) -> None:
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    batch = [hf.engine.vocabulary.encode(text, add_special=True) for text in (FOX, RIVER, "tea", FOX)]
+    busy = hf.prompt(RIVER, 24)
+    hf.engine.admit(busy)
+    vectors = await asyncio.to_thread(hf.engine.embed, batch)
+    await hf.finished(busy.id)
+    for ids, vector in zip(batch, vectors, strict=True):
+        assert vector == pytest.approx(_plain(model, ids), abs=1e-4)
+
+
+async def test_a_long_prompt_is_read_in_pieces_and_answered_alike(hf: Driver, folder: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    text = " ".join(f"{n} {FOX}" for n in range(30))
+    ids = hf.engine.vocabulary.encode(text, add_special=True)
+    assert len(ids) > 400
+    whole = model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=6)[0].tolist()
+    assert await hf.ids(text, 6) == whole[len(ids) :]
+
+
+async def test_a_prompt_may_fill_the_context_and_its_answer_ends_there(tight: Driver) -> None:
+    prompt = tight.prompt(RIVER, 1_000)
+    (transcript,) = await tight.run(prompt)
+    assert len(prompt.prompt_ids) + len(transcript.ids) == TIGHT_CONTEXT
+    assert transcript.end.reason == "length"
+
+
+async def test_sequences_that_do_not_fit_together_all_finish_with_the_right_ids(tight: Driver) -> None:
+    sampling = Sampling(temperature=0.8, seed=5, repetition_penalty=1.2)
+    alone = await tight.ids(RIVER, 80, sampling=sampling)
+    crowd = await tight.run(*(tight.prompt(RIVER, 80, sampling=sampling) for _ in range(4)))
+    assert [transcript.ids for transcript in crowd] == [alone] * 4
+
+
+async def test_an_evicted_sequence_goes_on_when_those_that_ran_are_aborted(tight: Driver) -> None:
+    running, evicted = (tight.prompt(text, 110) for text in (FOX, RIVER))
+    for prompt in (running, evicted):
+        tight.engine.admit(prompt)
+    scheduler = tight.engine._manager.batch_processor.scheduler  # type: ignore[attr-defined]
+    await tight.until(running.id, lambda transcript: scheduler.block_new_requests or bool(transcript.ends))
+    assert scheduler.block_new_requests
+    tight.engine.abort(running.id)
+    assert (await tight.finished(evicted.id)).end.reason == "length"
+
+
+async def test_a_prompt_beyond_the_context_is_refused(tight: Driver) -> None:
+    with pytest.raises(ContextLengthExceeded):
+        tight.engine.admit(tight.prompt(" ".join([RIVER] * 30), 5))
+
+
+async def test_an_id_outside_the_vocabulary_is_refused_and_hurts_nobody(hf: Driver) -> None:
+    from dataclasses import replace
+
+    with pytest.raises(InvalidRequest):
+        hf.engine.admit(replace(hf.prompt(FOX, 3), prompt_ids=[1, 2_000_000]))
+    assert len(await hf.ids(FOX, 3)) == 3
+
+
+def test_a_model_that_is_not_there_is_misconfigured() -> None:
+    from workers.engines.transformers import TransformersEngine
+
+    for source in ("/does/not/exist", "/does/not/exist.gguf"):
+        with pytest.raises(Misconfigured):
+            TransformersEngine(source, device="cpu").start()
+
+
+@pytest.mark.parametrize("odd", [{"layer_types": ["full_attention", "linear_attention"]}, {"is_encoder_decoder": True}])
+def test_models_that_cannot_be_batched_say_so(odd: dict[str, Any]) -> None:
+    from transformers import PreTrainedConfig
+
+    from workers.engines.hf_model import refuse_unbatchable
+
+    with pytest.raises(Misconfigured, match="another engine"):
+        refuse_unbatchable(PreTrainedConfig(**odd), "odd")
+
+
+def test_a_gguf_is_converted_once(folder: Path) -> None:
+    from workers.convert import converted
+
+    before = (folder / "model.safetensors").stat().st_mtime_ns
+    assert converted(smollm()) == folder
+    assert (folder / "model.safetensors").stat().st_mtime_ns == before
+    names = {path.name for path in folder.iterdir()}
+    assert {"config.json", "generation_config.json", "tokenizer.json", "chat_template.jinja"} <= names
+
+
+def _plain(model: Any, ids: list[int]) -> list[float]:
+    with torch.inference_mode():
+        mean = model(torch.tensor([ids])).last_hidden_state[0].mean(0)
+    values: list[float] = (mean / mean.norm()).tolist()
+    return values

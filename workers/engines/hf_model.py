@@ -1,0 +1,189 @@
+"""A causal language model of transformers: where it lies, whether it can be batched, how much cache it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, ContinuousBatchingConfig
+from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
+
+from queuechat.errors import Misconfigured
+from workers.convert import converted
+from workers.engines.hf_vocabulary import HFVocabulary
+
+CPU_CACHE_BYTES = 1 << 30  # for all sequences; zeroing it is most of a warm start
+CPU_CONTEXT_BYTES = 2 << 30  # for one sequence, before its context is cut
+CPU_PAGE = 32  # tokens
+CPU_STEP = 256  # tokens: a longer prompt is read in pieces, so that answers under way do not wait for all of it
+ACCELERATOR_STEP = 2048
+EMBED_TOKENS = 4096  # per forward pass
+BATCHABLE = {"full_attention", "sliding_attention"}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model on its device, and what its files say of it. `context_length` in tokens."""
+
+    model: Any
+    vocabulary: HFVocabulary
+    device: str
+    context_length: int
+
+    @property
+    def on_cpu(self) -> bool:
+        return self.device == "cpu"
+
+    @property
+    def text_config(self) -> Any:
+        return self.model.config.get_text_config()
+
+    @property
+    def sees_everything(self) -> bool:
+        """Whether every layer attends to the whole context, none through a sliding window."""
+        kinds = getattr(self.text_config, "layer_types", None)
+        if kinds is None:
+            return getattr(self.text_config, "sliding_window", None) is None
+        return set(kinds) == {"full_attention"}
+
+
+def load(
+    source: str, *, device: str = "auto", dtype: str = "auto", revision: str | None = None, gguf_file: str | None = None
+) -> Loaded:
+    """Loads a folder, a Hub id or a GGUF file; never code that comes with a model, never pickles.
+
+    Raises:
+        Misconfigured: it is not there, is damaged, or is of a kind that cannot be batched continuously.
+    """
+    device = _device() if device == "auto" else device
+    where = _folder(source, gguf_file)
+    try:
+        config = AutoConfig.from_pretrained(where, revision=revision, trust_remote_code=False)
+        refuse_unbatchable(config, where)
+        tokenizer = AutoTokenizer.from_pretrained(where, revision=revision, trust_remote_code=False)
+        model = _model(where, revision, device, dtype)
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+        raise Misconfigured(f"cannot load {where}: {error}") from error
+    if getattr(model, "_is_stateful", False):
+        raise _unbatchable(where, "a recurrent state")
+    text = model.config.get_text_config()
+    eos = model.generation_config.eos_token_id if model.generation_config else None
+    return Loaded(model, HFVocabulary(tokenizer, eos), device, getattr(text, "max_position_embeddings", None) or 2048)
+
+
+def refuse_unbatchable(config: Any, name: str) -> None:
+    """Raises Misconfigured for models whose layers have no paged cache."""
+    if config.is_encoder_decoder:
+        raise _unbatchable(name, "an encoder")
+    odd = set(getattr(config.get_text_config(), "layer_types", None) or ()) - BATCHABLE
+    if odd:
+        raise _unbatchable(name, f"{', '.join(sorted(odd))} layers")
+
+
+def _unbatchable(name: str, what: str) -> Misconfigured:
+    return Misconfigured(
+        f"{name} has {what}; the transformers engine batches decoder-only models with full or sliding-window "
+        "attention. Serve it with another engine (llamacpp, vllm, remote)"
+    )
+
+
+def _folder(source: str, gguf_file: str | None) -> str:
+    if gguf_file is None and not source.endswith(".gguf"):
+        return source
+    return str(converted(Path(source, gguf_file) if gguf_file else Path(source)))
+
+
+def _model(where: str, revision: str | None, device: str, dtype: str) -> Any:
+    model = AutoModelForCausalLM.from_pretrained(
+        where,
+        revision=revision,
+        dtype=_dtype(dtype, device),
+        attn_implementation=_flash(device),
+        device_map=None if device == "cpu" else device,
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+    return model.eval().requires_grad_(False)
+
+
+def _device() -> str:
+    for name in ("cuda", "xpu", "mps"):
+        if getattr(torch, name).is_available():
+            return name
+    return "cpu"
+
+
+def _dtype(dtype: str, device: str) -> torch.dtype:
+    name = ("float32" if device == "cpu" else "bfloat16") if dtype == "auto" else dtype
+    found = getattr(torch, name, None)
+    if not isinstance(found, torch.dtype):
+        raise Misconfigured(f"dtype {dtype!r} is unknown: use auto, float32, bfloat16 or float16")
+    return found
+
+
+def _flash(device: str) -> str | None:
+    """A flash kernel that is installed. What transformers would fetch from the Hub is code, so it is not asked."""
+    if not device.startswith("cuda"):
+        return None
+    if is_flash_attn_3_available():
+        return "flash_attention_3"
+    return "flash_attention_2" if is_flash_attn_2_available() else None
+
+
+def token_bytes(config: Any, dtype: torch.dtype) -> int:
+    """Bytes of cache that one token takes in all layers."""
+    kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * kv_heads * head_dim * dtype.itemsize)
+
+
+def cache_plan(loaded: Loaded, max_running: int, max_context: int | None) -> tuple[Any, int]:
+    """The manager's configuration, and the context length that it can hold.
+
+    On the CPU the cache is bounded: by default the manager takes 60 % of the memory. It always holds one sequence of
+    full length, so that a crowd of long ones comes to its end: where they do not fit, the manager requeues the newest.
+    """
+    context = min(max_context or loaded.context_length, loaded.context_length)
+    config = {"use_async_batching": False, "use_cuda_graph": False, "auto_switch_to_flash": False}
+    if not loaded.on_cpu:
+        return ContinuousBatchingConfig(
+            max_batch_tokens=max(ACCELERATOR_STEP, max_running), max_requests_per_batch=max_running, **config
+        ), context
+    per_token = token_bytes(loaded.text_config, loaded.model.dtype)
+    context = context if max_context else min(context, CPU_CONTEXT_BYTES // per_token)
+    tokens = max(context, min(CPU_CACHE_BYTES // per_token, context * max_running))
+    return ContinuousBatchingConfig(
+        page_size=CPU_PAGE,
+        num_blocks=ceil(tokens / CPU_PAGE) + 1,
+        max_batch_tokens=max(CPU_STEP, max_running),
+        max_requests_per_batch=max_running,
+        max_blocks_per_request=0,
+        **config,
+    ), context
+
+
+def mean_pooled(model: Any, batch: Sequence[Sequence[int]]) -> list[list[float]]:
+    """The mean of the last hidden states, L2-normalised in float32; one vector per input, in order.
+
+    Inputs of one length share a forward pass, so that nothing is padded and none depends on its neighbours' lengths.
+    """
+    vectors: dict[int, list[float]] = {}
+    with torch.inference_mode():
+        for indices in _by_length(batch):
+            ids = torch.tensor([list(batch[i]) for i in indices], device=model.device)
+            hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state.float().mean(dim=1)
+            vectors.update(zip(indices, torch.nn.functional.normalize(hidden, dim=-1).tolist(), strict=True))
+    return [vectors[i] for i in range(len(batch))]
+
+
+def _by_length(batch: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    groups: dict[int, list[int]] = {}
+    for i, ids in enumerate(batch):
+        groups.setdefault(len(ids), []).append(i)
+    for length, indices in sorted(groups.items()):
+        width = max(1, EMBED_TOKENS // length)
+        yield from (indices[start : start + width] for start in range(0, len(indices), width))

@@ -1,0 +1,38 @@
+"""The `Vocabulary` of a model that comes with a Hugging Face tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+class HFVocabulary:
+    """Wraps a tokenizer of transformers.
+
+    `generation_eos` is `eos_token_id` of the model's generation config: chat models list their end of turn there,
+    while the tokenizer may only know the end of text.
+    """
+
+    def __init__(self, tokenizer: Any, generation_eos: int | Iterable[int] | None = None):
+        self._tokenizer = tokenizer
+        self.eos_ids = frozenset(_ids(tokenizer.eos_token_id)) | frozenset(_ids(generation_eos))
+        self.chat_template = _default_template(tokenizer.chat_template)
+        self.special_tokens = {k: str(v) for k, v in tokenizer.special_tokens_map.items() if not isinstance(v, list)}
+
+    def encode(self, text: str, *, add_special: bool) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special)
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+
+def _ids(eos: int | Iterable[int] | None) -> Iterable[int]:
+    if eos is None:
+        return ()
+    return (eos,) if isinstance(eos, int) else eos
+
+
+def _default_template(template: str | dict[str, str] | None) -> str | None:
+    return template.get("default") if isinstance(template, dict) else template

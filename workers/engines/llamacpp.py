@@ -1,0 +1,285 @@
+"""GGUF models on any machine: llama.cpp's own server, in this process, by `xllamacpp`.
+
+Continuous batching is llama.cpp's (one slot a sequence); a thread a slot waits in `handle_completions`, and what its
+callback brings goes into one queue. Draws come from a sequential generator, so a resumed answer is right in
+distribution, not bit for bit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import queue
+import shutil
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from queuechat.errors import EngineDied, InvalidRequest, Misconfigured
+from workers.engines.base import Caps, Finished, Prompt, Step, Tokens, Vocabulary
+from workers.engines.gguf_metadata import read_metadata
+from workers.engines.gguf_vocabulary import GgufVocabulary, ServerTokenizer
+from workers.engines.llamacpp_request import completion_request
+from workers.engines.llamacpp_server import device, load_server
+
+DEFAULT_RUNNING = 8
+DEFAULT_CONTEXT = 4096  #: tokens a sequence; the cache of all slots is allocated at start
+_BATCH = 512  #: tokens of prompts in one step, for which all who decode must wait
+
+
+@dataclass(slots=True)
+class _Sequence:
+    """A sequence in flight. `offset` counts what was delivered, `decoded` what llama.cpp has made, in tokens."""
+
+    prompt: Prompt
+    request: dict[str, Any]
+    offset: int
+    decoded: int = 0
+    native: str | None = None  # llama.cpp's finish_reason
+    over: bool = False  # its Finished is out
+
+
+class LlamaCppEngine:
+    """One GGUF file. `max_context` in tokens a sequence, `gpu_layers` counted from the output; None: what fits."""
+
+    caps: Caps
+    vocabulary: Vocabulary
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        max_running: int | None = None,
+        max_context: int | None = None,
+        threads: int | None = None,
+        gpu_layers: int | None = None,
+    ):
+        self._path = path
+        self._max_running = max_running or DEFAULT_RUNNING
+        self._max_context = max_context
+        self._threads = threads
+        self._gpu_layers = gpu_layers
+        self._server: Any = None
+        self._embedder: Any = None
+        self._embedding = threading.Lock()
+        self._folder = ""
+        self._tokenizer: ServerTokenizer | None = None
+        self._slots: list[threading.Thread] = []
+        self._waiting: queue.SimpleQueue[_Sequence | None] = queue.SimpleQueue()
+        self._lock = threading.RLock()  # of all below
+        self._live: dict[str, _Sequence] = {}
+        self._events: Step = []
+        self._wake: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+        self._ended = "not started"
+
+    def start(self) -> None:
+        """Map the weights, allocate the caches, run one warm-up step.
+
+        Raises:
+            Misconfigured: xllamacpp is missing, the file is none of its models, or memory does not suffice.
+        """
+        metadata = read_metadata(self._path)
+        if "tokenizer.ggml.tokens" not in metadata:
+            raise Misconfigured(f"{self._path!r} has no vocabulary: take the first file of a split model")
+        trained = metadata.get(f"{metadata.get('general.architecture')}.context_length", DEFAULT_CONTEXT)
+        context = min(trained, self._max_context or DEFAULT_CONTEXT)
+        self.caps = Caps(context, self._max_running, "distribution", embeds=True, device=device())
+        self._folder = tempfile.mkdtemp(prefix="queuechat-")
+        socket = str(Path(self._folder) / "llamacpp.sock")
+        self._server = self._load(socket, slots=self._max_running, batch=min(_BATCH, context))
+        self._tokenizer = ServerTokenizer(socket)
+        self.vocabulary = self._gguf = GgufVocabulary(metadata, self._tokenizer)
+        self._slots = [threading.Thread(target=self._serve, daemon=True) for _ in range(self._max_running)]
+        self._ended = ""
+        for slot in self._slots:
+            slot.start()
+        # A daemon thread that is still in C++ when the interpreter goes would crash it.
+        atexit.register(self.close)
+
+    def admit(self, prompt: Prompt) -> None:
+        with self._lock:
+            if self._ended:
+                raise EngineDied(f"llama.cpp does not run: {self._ended}")
+            context = self.caps.context_length
+            prompt = replace(prompt, max_new=min(prompt.max_new, context - len(prompt.prompt_ids)))
+            request = completion_request(
+                prompt, context=context, vocabulary=len(self._gguf), ends=self.vocabulary.eos_ids
+            )
+            sequence = _Sequence(prompt, request, offset=len(prompt.prefix_ids))
+            self._live[prompt.id] = sequence
+            if len(prompt.prompt_ids) >= context:
+                self._finish(sequence, "error", f"the prompt does not fit the context of {context} tokens")
+            elif prompt.prefix_ids and prompt.prefix_ids[-1] in prompt.stop_ids:
+                self._finish(sequence, "stop")
+            elif len(prompt.prefix_ids) >= prompt.max_new:
+                self._finish(sequence, "length")
+            else:
+                self._waiting.put(sequence)
+
+    def abort(self, id: str) -> None:
+        with self._lock:
+            if sequence := self._live.get(id):
+                self._finish(sequence, "cancelled")
+
+    async def steps(self) -> AsyncIterator[Step]:
+        wake = asyncio.Event()
+        self._wake = asyncio.get_running_loop(), wake
+        while True:
+            wake.clear()
+            with self._lock:
+                step, self._events = self._events, []
+                ended = self._ended
+            if step:
+                yield step
+            elif ended:
+                return
+            else:
+                await wake.wait()
+
+    def embed(self, batch: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Mean-pooled, L2-normalised last hidden states: one vector per input, in order.
+
+        Raises:
+            InvalidRequest: llama.cpp refuses an input: it is empty, or longer than the context.
+            EngineDied: it is not running.
+        """
+        with self._embedding:
+            if self._ended:
+                raise EngineDied(f"llama.cpp does not run: {self._ended}")
+            if self._embedder is None:
+                socket = str(Path(self._folder) / "embed.sock")
+                self._embedder = self._load(socket, slots=1, batch=self.caps.context_length, embedding=True)
+            answer = (
+                self._embedder.handle_embeddings({"input": [list(ids) for ids in batch]}) if batch else {"data": []}
+            )
+        if "error" in answer:
+            raise InvalidRequest(answer["error"]["message"], param="input")
+        return [item["embedding"] for item in sorted(answer["data"], key=lambda item: item["index"])]
+
+    def running(self) -> int:
+        with self._lock:
+            return len(self._live)
+
+    def close(self) -> None:
+        self._end("it was closed")
+        for _ in self._slots:
+            self._waiting.put(None)
+        for slot in self._slots:
+            slot.join()
+        self._slots = []
+        if self._tokenizer is not None:
+            self._tokenizer.close()
+        with self._embedding:
+            self._server = self._embedder = None  # the last reference: frees weights and caches
+        shutil.rmtree(self._folder, ignore_errors=True)
+        atexit.unregister(self.close)
+
+    def _load(self, socket: str, *, slots: int, batch: int, embedding: bool = False) -> Any:
+        return load_server(
+            self._path,
+            socket,
+            slots=slots,
+            context=self.caps.context_length,
+            batch=batch,
+            threads=self._threads,
+            gpu_layers=self._gpu_layers,
+            embedding=embedding,
+        )
+
+    def _serve(self) -> None:
+        """One slot: a sequence at a time, in the order of admission."""
+        while (sequence := self._waiting.get()) is not None:
+            if sequence.over:
+                continue
+            try:
+                self._server.handle_completions(sequence.request, partial(self._receive, sequence))
+            except Exception as error:
+                self._end(f"{type(error).__name__}: {error}")
+            with self._lock:
+                if sequence.native is not None:
+                    self._finish(sequence, "stop" if sequence.native == "stop" else "length")
+                else:
+                    self._finish(sequence, "error", "llama.cpp gave no answer", retryable=True)
+
+    def _receive(self, sequence: _Sequence, result: dict[str, Any]) -> bool:
+        """Callback of llama.cpp, in a thread of its own; True ends the generation."""
+        if error := result.get("error"):
+            self._refuse(sequence, error)
+            return True
+        choice = result["choices"][0]
+        if choice["logprobs"]:
+            self._deliver(sequence, self._new_ids(sequence, result))
+        sequence.native = choice["finish_reason"]
+        return sequence.over
+
+    def _new_ids(self, sequence: _Sequence, result: dict[str, Any]) -> list[int]:
+        """Ids since the last chunk.
+
+        llama.cpp holds a token that ends within a character back and then names only the last id, along with all the
+        bytes: the ids before are those which spell the rest.
+        """
+        token = result["choices"][0]["logprobs"]["content"][-1]
+        missed = result["timings"]["predicted_n"] - sequence.decoded - 1
+        sequence.decoded += missed + 1
+        if missed <= 0:
+            return [token["id"]]
+        before = bytes(token["bytes"]).removesuffix(self._gguf.piece(token["id"]))
+        return [*self._gguf.spell(before, missed), token["id"]]
+
+    def _deliver(self, sequence: _Sequence, ids: list[int]) -> None:
+        prompt = sequence.prompt
+        end = next((place for place, id in enumerate(ids) if id in prompt.stop_ids), None)
+        with self._lock:
+            ids = ids[:end][: prompt.max_new - sequence.offset]
+            if sequence.over:
+                return
+            if ids:
+                self._post(Tokens(prompt.id, sequence.offset, ids))
+                sequence.offset += len(ids)
+            if sequence.offset >= prompt.max_new:
+                self._finish(sequence, "length")
+            elif end is not None:
+                self._finish(sequence, "stop")
+
+    def _refuse(self, sequence: _Sequence, error: dict[str, Any]) -> None:
+        """A code below 500 speaks of the request; the others of a llama.cpp that cannot go on."""
+        message = str(error.get("message", error))
+        if int(error.get("code", 500)) < 500:
+            self._finish(sequence, "error", message)
+        else:
+            self._end(message)
+
+    def _end(self, why: str) -> None:
+        """The end of the engine, and of all that it was running."""
+        with self._lock:
+            self._ended = self._ended or why
+            for sequence in list(self._live.values()):
+                self._finish(sequence, "error", f"llama.cpp ended: {why}", retryable=True)
+            self._notify()
+
+    def _finish(
+        self,
+        sequence: _Sequence,
+        reason: Literal["stop", "length", "cancelled", "error"],
+        error: str = "",
+        retryable: bool = False,
+    ) -> None:
+        with self._lock:
+            if not sequence.over:
+                sequence.over = True
+                self._live.pop(sequence.prompt.id, None)
+                self._post(Finished(sequence.prompt.id, reason, error, retryable))
+
+    def _post(self, event: Tokens | Finished) -> None:
+        self._events.append(event)
+        if len(self._events) == 1:
+            self._notify()
+
+    def _notify(self) -> None:
+        if self._wake is not None and not self._wake[0].is_closed():
+            loop, wake = self._wake
+            loop.call_soon_threadsafe(wake.set)

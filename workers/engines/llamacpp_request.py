@@ -1,0 +1,83 @@
+"""A `Prompt` as a request of llama.cpp's server (`/v1/completions`), with every default of its own switched off."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from typing import Any
+
+from queuechat.errors import UnsupportedParameter
+from queuechat.protocol import Sampling
+from workers.engines.base import Prompt
+
+#: llama.cpp's own order has the temperature last, and more filters; this is the order of transformers.
+_SAMPLERS = ["penalties", "temperature", "top_k", "top_p", "min_p"]
+_NEVER = False  # how a bias of minus infinity is written
+_SPARE = 3  #: tokens that can complete half a character
+
+
+def completion_request(prompt: Prompt, *, context: int, vocabulary: int, ends: frozenset[int]) -> dict[str, Any]:
+    """The request. `context` in tokens, `vocabulary` in ids; `ends` are the ids at which llama.cpp stops by itself.
+
+    It asks for a few tokens more than `max_new`: llama.cpp keeps half a character to itself, and so its ids.
+
+    Raises:
+        UnsupportedParameter: llama.cpp has no such sampling; `param` names it.
+    """
+    sampling = prompt.sampling
+    _check(sampling, vocabulary)
+    penalised = sampling.repetition_penalty != 1.0 or sampling.frequency_penalty != 0.0
+    return {
+        "prompt": [*prompt.prompt_ids, *prompt.prefix_ids],
+        "n_predict": prompt.max_new - len(prompt.prefix_ids) + _SPARE,
+        "stream": True,
+        "logprobs": 1,  # the only way to the ids
+        "timings_per_token": True,  # counts tokens, so that those without a chunk of their own are seen
+        "return_progress": True,  # calls back during a long prefill, so that it can be cancelled
+        "cache_prompt": True,
+        "samplers": _SAMPLERS,
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+        "min_p": sampling.min_p,
+        "repeat_penalty": sampling.repetition_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
+        "presence_penalty": 0.0,
+        "repeat_last_n": context if penalised else 0,
+        "seed": seed(sampling, len(prompt.prefix_ids)),
+        "ignore_eos": not ends & prompt.stop_ids,
+        "logit_bias": _biases(prompt, ends),
+    }
+
+
+def seed(sampling: Sampling, position: int) -> int:
+    """32 bits for a generator that starts at `position`; 2**32 - 1 would mean "random" to llama.cpp."""
+    name = f"{sampling.seed} {sampling.choice} {position}".encode()
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest()) % (2**32 - 1)
+
+
+def _check(sampling: Sampling, vocabulary: int) -> None:
+    if sampling.presence_penalty:
+        raise UnsupportedParameter(
+            "llama.cpp counts the prompt in its presence penalty; use frequency_penalty", param="presence_penalty"
+        )
+    if sampling.frequency_penalty and sampling.repetition_penalty != 1.0:
+        raise UnsupportedParameter(
+            "with llama.cpp, frequency_penalty and repetition_penalty exclude each other", param="frequency_penalty"
+        )
+    if unknown := [id for id in sampling.logit_bias if not 0 <= id < vocabulary]:
+        raise UnsupportedParameter(f"this model has no token {unknown[0]}", param="logit_bias")
+
+
+def _biases(prompt: Prompt, ends: frozenset[int]) -> list[list[int | float | bool]]:
+    """The user's biases; ends that this prompt does not want are forbidden.
+
+    llama.cpp's frequency penalty counts the prompt as well: a bias gives back what the prompt is charged.
+    """
+    biases = dict(prompt.sampling.logit_bias)
+    if penalty := prompt.sampling.frequency_penalty:
+        for id, count in Counter(prompt.prompt_ids).items():
+            biases[id] = biases.get(id, 0.0) + penalty * count
+    forbidden = ends - prompt.stop_ids if ends & prompt.stop_ids else frozenset()
+    pairs: list[list[int | float | bool]] = [[id, bias] for id, bias in biases.items()]
+    return pairs + [[id, _NEVER] for id in sorted(forbidden)]

@@ -1,0 +1,285 @@
+"""The default engine on accelerators: Hugging Face models under transformers' continuous batching.
+
+The manager runs its loop in a thread of its own; its router is replaced by one that hands over a whole step at once.
+All bookkeeping happens on the event loop, so nothing here needs a lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from transformers import GenerationConfig
+from transformers.generation.continuous_batching.requests import RequestStatus
+
+from queuechat.errors import ContextLengthExceeded, EngineDied, InvalidRequest, Misconfigured
+from workers.engines import packed_attention
+from workers.engines.base import Caps, Finished, Prompt, Step, Tokens, Vocabulary
+from workers.engines.batch_sampler import BatchSampler, Row, install, make_room
+from workers.engines.hf_model import Loaded, cache_plan, load, mean_pooled
+from workers.sampling import refuse_unusable
+
+CLOSE_TIMEOUT_S = 30.0
+
+
+class TransformersEngine:
+    """See `workers.engines.base.Engine`. `source` is a folder, a Hub id or a .gguf file."""
+
+    caps: Caps
+    vocabulary: Vocabulary
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        max_running: int | None = None,
+        revision: str | None = None,
+        gguf_file: str | None = None,
+        max_context: int | None = None,
+    ):
+        self._load: Callable[[], Loaded] = partial(
+            load, source, device=device, dtype=dtype, revision=revision, gguf_file=gguf_file
+        )
+        self._max_running = max_running
+        self._max_context = max_context
+        self._model: Any = None
+        self._manager: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._steps: asyncio.Queue[Step | None] = asyncio.Queue()
+        self._sequences: dict[str, _Sequence] = {}
+        self._by_request: dict[str, _Sequence] = {}
+        self._admitted = 0
+        self._dead = "it was not started"
+        self._over = False
+        self._embedding = threading.Lock()
+
+    def start(self) -> None:
+        loaded = self._load()
+        max_running = self._max_running or (16 if loaded.on_cpu else 64)
+        plan, context = cache_plan(loaded, max_running, self._max_context)
+        self._model = loaded.model
+        self._manager = _manager(loaded, plan)
+        router = _Router()
+        self._manager.output_router = router
+        self._manager.start()
+        _warm_up(self._manager, router)
+        cache = self._manager.batch_processor.cache
+        context = min(context, cache.num_blocks * plan.page_size)
+        # In half precision the batch's shape moves logits by more than close calls between tokens can bear.
+        exact = loaded.model.dtype.itemsize >= 4
+        self.caps = Caps(context, max_running, "exact" if exact else "distribution", True, loaded.device)
+        self.vocabulary = loaded.vocabulary
+        self._dead = ""
+        router.sink = lambda outputs: self._post(self._take, outputs)
+        threading.Thread(target=self._watch, args=(self._manager._generation_thread,), daemon=True).start()
+
+    def admit(self, prompt: Prompt) -> None:
+        self._bind()
+        if self._dead:
+            raise EngineDied(f"the transformers engine does not run: {self._dead}")
+        if prompt.id in self._sequences:
+            raise InvalidRequest(f"{prompt.id} is running already", param="id")
+        refuse_unusable(prompt.sampling, self._vocab_size)
+        self._check_ids(prompt.prompt_ids)
+        self._check_ids(prompt.prefix_ids or prompt.prompt_ids)
+        reason = self._already_over(prompt)
+        if reason:
+            self._steps.put_nowait([reason])
+        else:
+            self._submit(prompt)
+
+    def abort(self, id: str) -> None:
+        sequence = self._sequences.get(id)
+        if sequence is None:
+            return
+        self._forget(sequence)
+        self._steps.put_nowait([Finished(id, "cancelled")])
+        if self._manager is not None:
+            self._manager.cancel_request(sequence.request)
+            # Having evicted a request, the manager lets none in until one ends, and forgets that a cancelled one did.
+            self._manager.batch_processor.scheduler.block_new_requests = False
+
+    async def steps(self) -> AsyncIterator[Step]:
+        self._bind()
+        while (step := await self._steps.get()) is not None:
+            yield step
+
+    def embed(self, batch: Sequence[Sequence[int]]) -> list[list[float]]:
+        if self._dead:
+            raise EngineDied(f"the transformers engine does not run: {self._dead}")
+        for ids in batch:
+            self._check_ids(ids)
+        with self._embedding, self._undisturbed():
+            return mean_pooled(self._model, batch)
+
+    def running(self) -> int:
+        return len(self._sequences)
+
+    def close(self) -> None:
+        manager, self._manager = self._manager, None
+        self._dead = self._dead or "it was closed"
+        if manager is not None:
+            manager.stop(block=True, timeout=CLOSE_TIMEOUT_S, hard_stop=True)
+            manager.destroy()
+        self._model = None
+        gc.collect()
+
+    @property
+    def _vocab_size(self) -> int:
+        return int(self._model.config.get_text_config().vocab_size)
+
+    def _bind(self) -> None:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            if self._over:
+                self._end_all()
+
+    def _check_ids(self, ids: Sequence[int]) -> None:
+        """An id that is out of range would kill the step, and with it everyone's answers."""
+        if not ids:
+            raise InvalidRequest("an input needs at least one token", param="prompt")
+        if min(ids) < 0 or max(ids) >= self._vocab_size:
+            raise InvalidRequest(f"token ids lie in [0, {self._vocab_size})", param="prompt")
+        if len(ids) > self.caps.context_length:
+            raise ContextLengthExceeded(
+                f"{len(ids)} tokens, and the context holds {self.caps.context_length}", param="prompt"
+            )
+
+    def _already_over(self, prompt: Prompt) -> Finished | None:
+        if prompt.prefix_ids and prompt.prefix_ids[-1] in prompt.stop_ids:
+            return Finished(prompt.id, "stop")
+        return None if self._room(prompt) > 0 else Finished(prompt.id, "length")
+
+    def _room(self, prompt: Prompt) -> int:
+        """Tokens that are still wanted and fit."""
+        in_context = self.caps.context_length - len(prompt.prompt_ids)
+        return min(prompt.max_new, in_context) - len(prompt.prefix_ids)
+
+    def _submit(self, prompt: Prompt) -> None:
+        self._admitted += 1
+        sequence = _Sequence(prompt, f"{self._admitted}:{prompt.id}", len(prompt.prefix_ids))
+        self._sequences[prompt.id] = self._by_request[sequence.request] = sequence
+        accepted = self._manager.add_request(
+            [*prompt.prompt_ids, *prompt.prefix_ids],
+            request_id=sequence.request,
+            max_new_tokens=self._room(prompt),
+            streaming=True,
+            eos_token_id=list(prompt.stop_ids),
+            row=Row(prompt.sampling, len(prompt.prompt_ids)),
+        )
+        if accepted is None:
+            self._forget(sequence)
+            raise EngineDied("the transformers engine has died")
+
+    def _forget(self, sequence: _Sequence) -> None:
+        self._sequences.pop(sequence.prompt.id, None)
+        self._by_request.pop(sequence.request, None)
+
+    def _take(self, outputs: Sequence[Any]) -> None:
+        """One engine step becomes one list of events."""
+        step: Step = []
+        for output in outputs:
+            sequence = self._by_request.get(output.request_id)
+            if sequence is None:
+                continue  # aborted since
+            step.extend(sequence.events(output))
+            if output.is_finished():
+                self._forget(sequence)
+        if step:
+            self._steps.put_nowait(step)
+
+    def _post(self, call: Callable[..., None], *args: Any) -> None:
+        """Calls back on the event loop, from the engine's thread; a closed loop has nobody left to tell."""
+        if self._loop is not None:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(call, *args)
+
+    def _watch(self, thread: threading.Thread) -> None:
+        thread.join()
+        self._dead = self._dead or "its loop failed"
+        self._over = True
+        self._post(self._end_all)
+
+    def _end_all(self) -> None:
+        """What died with the engine. The manager fails the requests it knows; some may never have reached it."""
+        ends: Step = [Finished(id, "error", f"the engine died: {self._dead}", True) for id in self._sequences]
+        self._sequences.clear()
+        self._by_request.clear()
+        if ends:
+            self._steps.put_nowait(ends)
+        self._steps.put_nowait(None)
+
+    def _undisturbed(self) -> AbstractContextManager[Any]:
+        """Rotary tables that grow with the input are state of the model: then no step may run beside an embedding."""
+        rope = getattr(self._model.config.get_text_config(), "rope_parameters", None) or {}
+        grows = "dynamic" in str(rope) or "longrope" in str(rope)
+        return self._manager.pause() if grows else nullcontext()
+
+
+@dataclass(slots=True)
+class _Sequence:
+    """`request` is its name in the manager, never used twice; `at` the offset of the next token."""
+
+    prompt: Prompt
+    request: str
+    at: int
+
+    def events(self, output: Any) -> Step:
+        """What is new in an output, which repeats all tokens since the request was admitted."""
+        id = self.prompt.id
+        step: Step = []
+        ids = output.generated_tokens[self.at - len(self.prompt.prefix_ids) :]
+        if ids:
+            step.append(Tokens(id, self.at, ids))
+            self.at += len(ids)
+        if output.status == RequestStatus.FAILED:
+            step.append(Finished(id, "error", str(output.error), True))
+        elif output.is_finished():
+            stopped = bool(ids) and ids[-1] in self.prompt.stop_ids
+            step.append(Finished(id, "stop" if stopped else "length"))
+        return step
+
+
+class _Router:
+    """Takes the place of the manager's OutputRouter; called in the engine's thread."""
+
+    def __init__(self) -> None:
+        self.warm = threading.Event()
+        self.sink: Callable[[Sequence[Any]], None] = lambda outputs: self.warm.set()
+
+    def deliver(self, output: Any) -> None:
+        self.sink([output])
+
+    def deliver_batch(self, outputs: Sequence[Any]) -> None:
+        self.sink(outputs)
+
+    def fail_and_deliver(self, state: Any, error: Exception) -> None:
+        state.status = RequestStatus.FAILED
+        state.error = str(error)
+        self.deliver(state.to_generation_output())
+
+
+def _manager(loaded: Loaded, plan: Any) -> Any:
+    model = loaded.model
+    install(model, BatchSampler())
+    manager = model.init_continuous_batching(GenerationConfig(do_sample=False, eos_token_id=-1), plan)
+    make_room(manager)
+    if loaded.on_cpu and loaded.sees_everything and model.config._attn_implementation == "sdpa":
+        model.set_attn_implementation(packed_attention.NAME)
+    return manager
+
+
+def _warm_up(manager: Any, router: _Router) -> None:
+    """One token, so that the first user does not pay for lazy loading, and a model that cannot run says so now."""
+    manager.add_request([0, 0], request_id="warm up", max_new_tokens=1, eos_token_id=[])
+    while not router.warm.wait(timeout=0.1):
+        if not manager.is_running():
+            raise Misconfigured(f"the model does not run: {manager.background_thread_status.fatal_error}")
