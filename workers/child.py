@@ -76,8 +76,12 @@ def _transformers(spec: Spec) -> Engine:
 
 
 def _llamacpp(spec: Spec) -> Engine:
+    source = spec.source
+    if spec.dtype != "auto":
+        folder = Path(spec.cache_dir) / "models"
+        source = str(import_module("workers.convert").unpacked(Path(source), spec.dtype, cache_dir=folder))
     engine: Engine = import_module("workers.engines.llamacpp").LlamaCppEngine(
-        spec.source, max_running=spec.max_running, max_context=spec.max_context, threads=spec.threads
+        source, max_running=spec.max_running, max_context=spec.max_context, threads=spec.threads
     )
     return engine
 

@@ -48,7 +48,9 @@ class Spec:
         return cls(**orjson.loads(raw))
 
 
-def resolve(model: str, *, engine: str | None = None, names: Sequence[str] = (), device: str = "auto") -> Spec:
+def resolve(
+    model: str, *, engine: str | None = None, names: Sequence[str] = (), device: str = "auto", dtype: str = "auto"
+) -> Spec:
     """The spec of a model as the user named it.
 
     Raises:
@@ -57,7 +59,9 @@ def resolve(model: str, *, engine: str | None = None, names: Sequence[str] = (),
     source, default_name = _source(model)
     chosen = _engine(source, engine, device)
     served = [keys.check_model(name) for name in (names or [default_name])]
-    return Spec(model=served[0], aliases=list(served[1:]), engine=chosen, source=source, device=device)
+    if model == "smollm2" and chosen == "llamacpp" and dtype == "auto":
+        dtype = "float16"  # so small a model loses too much when its activations are rounded to 8 bits
+    return Spec(served[0], list(served[1:]), chosen, source, device=device, dtype=dtype)
 
 
 def _source(model: str) -> tuple[str, str]:

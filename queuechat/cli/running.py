@@ -52,7 +52,9 @@ def worker(
     name: Names = None,
     engine: EngineFlag = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, xpu, …")] = "auto",
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="float32, bfloat16 or float16; llamacpp: auto is the file's own.")
+    ] = "auto",
     max_running: Annotated[int | None, typer.Option(min=1, help="Sequences in the batch.")] = None,
     max_context: Annotated[int | None, typer.Option(min=16, help="Tokens of context; the model's own at most.")] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
@@ -65,13 +67,12 @@ def worker(
     from workers.models import resolve
     from workers.supervisor import supervise
 
-    spec = resolve(model, engine=engine, names=_split(name), device=device)
+    spec = resolve(model, engine=engine, names=_split(name), device=device, dtype=dtype)
     with redis_for(loaded.redis_url, loaded.state_dir) as url:
         spec = replace(
             spec,
             redis_url=url,
             cache_dir=str(loaded.cache_dir),
-            dtype=dtype,
             max_running=max_running,
             max_context=max_context,
             revision=revision,

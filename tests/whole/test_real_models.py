@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletionUserMessageParam
 
 from queuechat.bus import Bus
 from tests.conftest import free_port
@@ -75,11 +76,11 @@ async def told(sdk: AsyncOpenAI, model: str, prompt: str, seed: int, tokens: int
 
 @both
 async def test_the_capital_of_france_is_paris_streamed_or_not(sdk: AsyncOpenAI, model: str) -> None:
-    question = {"role": "user", "content": FRANCE}
-    whole = await sdk.chat.completions.create(model=model, messages=[question], temperature=0, max_tokens=30)  # type: ignore[list-item]
+    question: ChatCompletionUserMessageParam = {"role": "user", "content": FRANCE}
+    whole = await sdk.chat.completions.create(model=model, messages=[question], temperature=0, max_tokens=30)
     stream = await sdk.chat.completions.create(
         model=model,
-        messages=[question],  # type: ignore[list-item]
+        messages=[question],
         temperature=0,
         max_tokens=30,
         stream=True,

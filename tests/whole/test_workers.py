@@ -18,7 +18,8 @@ def a_job(model: str, tokens: int, seed: int = 7, **fields: object) -> Job:
 
 async def whole(client: Client, job: Job) -> tuple[str, list[int], End]:
     """The text, the ids and the end of an answer."""
-    text, ids = "", []
+    text = ""
+    ids: list[int] = []
     async for event in client.ask(job):
         if isinstance(event, Chunk):
             text, ids = text + event.text, ids + event.ids

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from queuechat.errors import EngineDied, InvalidRequest, UnsupportedParameter
-from workers.engines.base import Caps, Finished, Prompt, Step, Tokens
+from workers.engines.base import Caps, Finished, Prompt, Step, Tokens, Vocabulary
 
 _EOS = 0
 _BYTES = 1  # ids 1..256 are bytes: any text can be a prompt
@@ -61,7 +61,7 @@ class EchoEngine:
             raise InvalidRequest("echo's rate is tokens per second: 0 (full speed) or more", param="echo_rate")
         self._rate = rate
         self.caps = Caps(context_length, max_running, "exact", True, "cpu")
-        self.vocabulary = EchoVocabulary()
+        self.vocabulary: Vocabulary = EchoVocabulary()
         self._sequences: dict[str, _Sequence] = {}
         self._cancelled: list[str] = []
         self._ready: Step = []
