@@ -1,0 +1,176 @@
+"""The streams of one request as a reader holds them: in order, without a gap, without a repeat.
+
+Pub/sub brings events as they happen; the log is the truth, and every gap is filled from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from queuechat import keys
+from queuechat.bus import Bus, Sight
+from queuechat.errors import BusUnavailable, QueuechatError, StateLost, StreamDiverged
+from queuechat.protocol import Chunk, End, decode_event
+
+_BACKLOG = 1024  # messages kept for a slow reader; what is beyond is read from the log when it comes
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Not taken yet: `place` jobs are to be taken until this one is (1 = next); `eta_s` is 0 when unknown."""
+
+    place: int
+    eta_s: float
+
+
+Event = Waiting | Chunk | End
+
+
+@dataclass(slots=True)
+class _Cursor:
+    """How far one job has been read."""
+
+    job_id: str
+    next: int = 0
+    ended: bool = False
+    stale: bool = False  # the log has something that was not seen
+    lost: bool = False
+    place: int = 0
+
+
+class Answer:
+    """The streams of one request, one for each job, behind one wake-up."""
+
+    def __init__(self, bus: Bus, model: str, ids: Sequence[str], after: int = 0):
+        self._bus = bus
+        self.model = model
+        self.id = ids[0]
+        self.cursors = [_Cursor(id, next=after) for id in ids]
+        self._inbox: deque[tuple[int, bytes]] = deque()
+        self._news: list[tuple[int, Event]] = []
+        self._wake = asyncio.Event()
+        self.on_close: Callable[[Answer], None] = lambda _: None
+
+    @property
+    def ended(self) -> bool:
+        return all(cursor.ended for cursor in self.cursors)
+
+    async def take(self) -> list[tuple[int, Event]]:
+        """Wait for the next events and return all there are, as (choice, event), in order for each choice.
+
+        Returns an empty list when every job has ended.
+
+        Raises:
+            StateLost: a job is gone from Redis.
+            StreamDiverged: the log does not continue what was read.
+            BusUnavailable: the log had to be read and Redis does not answer.
+        """
+        while not self.ended:
+            events = await self._collect()
+            if events:
+                return events
+            await self._wake.wait()
+            self._wake.clear()
+        return []
+
+    async def cancel(self) -> None:
+        """Ask that all jobs stop; their Ends still come."""
+        await self._bus.cancel(self.model, [cursor.job_id for cursor in self.cursors])
+
+    async def close(self, *, cancel: bool = True) -> None:
+        """Stop reading; jobs that have not ended are cancelled unless told otherwise."""
+        self.on_close(self)
+        if cancel and not self.ended:
+            with contextlib.suppress(QueuechatError):
+                await self.cancel()
+        for cursor in self.cursors:
+            await self._bus.listener.unsubscribe(keys.out(self.model, cursor.job_id))
+
+    async def subscribe(self) -> None:
+        for index, cursor in enumerate(self.cursors):
+            channel = keys.out(self.model, cursor.job_id)
+            await self._bus.listener.subscribe(channel, self._receiver(index), self._resync)
+
+    def nothing_missed(self) -> None:
+        """Subscribed before anything was said: there is no log to read yet."""
+        for cursor in self.cursors:
+            cursor.stale = False
+
+    def sight(self, index: int, seen: Sight, eta_s: float) -> None:
+        """What the watchdog saw of one job."""
+        cursor = self.cursors[index]
+        if cursor.ended:
+            return
+        if not seen.state:
+            cursor.lost = True
+        elif seen.state not in ("waiting", "running") or seen.next > cursor.next:
+            cursor.stale = True
+        elif seen.place and seen.place != cursor.place:
+            self._news.append((index, Waiting(seen.place, eta_s)))
+        else:
+            return
+        cursor.place = seen.place
+        self._wake.set()
+
+    def _receiver(self, index: int):  # type: ignore[no-untyped-def]
+        def receive(raw: bytes) -> None:
+            if len(self._inbox) < _BACKLOG:
+                self._inbox.append((index, raw))
+            else:
+                self.cursors[index].stale = True
+            self._wake.set()
+
+        return receive
+
+    def _resync(self) -> None:
+        for cursor in self.cursors:
+            cursor.stale = True
+        self._wake.set()
+
+    async def _collect(self) -> list[tuple[int, Event]]:
+        events, self._news = self._news, []
+        while self._inbox:
+            index, raw = self._inbox.popleft()
+            self._accept(index, decode_event(raw), events)
+        for index, cursor in enumerate(self.cursors):
+            if cursor.lost:
+                raise StateLost("the request is gone from Redis (it was flushed, or lost its disk)")
+            if cursor.stale and not cursor.ended:
+                await self._fill(index, events)
+        return events
+
+    def _accept(self, index: int, event: Chunk | End, events: list[tuple[int, Event]]) -> None:
+        cursor = self.cursors[index]
+        if cursor.ended or (isinstance(event, Chunk) and event.end <= cursor.next):
+            return
+        if event.offset > cursor.next:
+            cursor.stale = True
+        elif event.offset < cursor.next:
+            raise StreamDiverged(f"the log goes back from offset {cursor.next} to {event.offset}")
+        elif isinstance(event, Chunk):
+            cursor.next = event.end
+            events.append((index, event))
+        else:
+            cursor.ended = True
+            events.append((index, event))
+
+    async def _fill(self, index: int, events: list[tuple[int, Event]]) -> None:
+        cursor = self.cursors[index]
+        cursor.stale = False
+        while not cursor.ended:
+            try:
+                entries = await self._bus.read_log(self.model, cursor.job_id, cursor.next)
+            except BusUnavailable:
+                cursor.stale = True
+                if not events:
+                    raise
+                self._wake.set()  # what was read is not lost: it goes out first
+                return
+            for entry in entries:
+                self._accept(index, decode_event(entry.raw), events)
+            if len(entries) < 500:
+                return

@@ -1,0 +1,113 @@
+"""The client against a real Redis: lost messages, slow readers, a flushed server, a full queue."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from queuechat import keys
+from queuechat.bus import Bus, Claim, Item
+from queuechat.client import Answer, Client, Event, Waiting
+from queuechat.errors import QueueFull, RequestNotFound, StateLost
+from queuechat.protocol import Chunk, End, Job, Reason, new_id
+
+
+@pytest.fixture
+async def client(bus: Bus) -> AsyncIterator[Client]:
+    async with Client(bus, queue_limit=2) as opened:
+        yield opened
+
+
+def a_job(model: str) -> Job:
+    return Job(new_id(), model, prompt="hi")
+
+
+async def owned(bus: Bus, model: str) -> Claim:
+    (claim,) = await bus.claim(model, "w", f"w/{new_id()}", room=1)
+    return claim
+
+
+async def say(bus: Bus, claim: Claim, offset: int) -> None:
+    chunk = Chunk(offset, 1, f" {offset}", [offset])
+    before, after = str(offset) if offset else "", str(offset + 1)
+    await bus.publish(claim.job.model, [Item(claim.job.id, claim.nonce, offset, 1, before, after, chunk.encode())])
+
+
+async def end(bus: Bus, claim: Claim, offset: int) -> None:
+    await bus.finish(claim.job.model, [(claim.job.id, claim.nonce, End(Reason.STOP, offset))])
+
+
+async def drained(answer: Answer) -> list[Event]:
+    """Everything up to the end."""
+    events: list[Event] = []
+    while taken := await answer.take():
+        events += [event for _, event in taken]
+    return events
+
+
+async def test_messages_that_pub_sub_lost_are_read_from_the_log(bus: Bus, client: Client, model: str) -> None:
+    job = a_job(model)
+    answer = await client.submit([job])
+    claim = await owned(bus, model)
+    await bus.listener.unsubscribe(keys.out(model, job.id))
+    for offset in range(3):
+        await say(bus, claim, offset)
+    await end(bus, claim, 3)
+    assert [e.offset for e in await drained(answer) if not isinstance(e, Waiting)] == [0, 1, 2, 3]
+    await answer.close()
+
+
+async def test_a_reader_that_falls_behind_loses_nothing(bus: Bus, client: Client, model: str) -> None:
+    answer = await client.submit([a_job(model)])
+    claim = await owned(bus, model)
+    count = 3000
+    for offset in range(count):
+        await say(bus, claim, offset)
+    await end(bus, claim, count)
+    assert [e.offset for e in await drained(answer) if isinstance(e, Chunk)] == list(range(count))
+    await answer.close()
+
+
+async def test_a_place_in_the_waiting_room_is_told(client: Client, model: str) -> None:
+    first, second = await client.submit([a_job(model)]), await client.submit([a_job(model)])
+    assert [event for _, event in await second.take()] == [Waiting(2, 0.0)]
+    assert [event for _, event in await first.take()] == [Waiting(1, 0.0)]
+    await first.close()
+    await second.close()
+
+
+async def test_a_full_waiting_room_says_when_to_come_back(client: Client, model: str) -> None:
+    answers = [await client.submit([a_job(model)]) for _ in range(2)]
+    with pytest.raises(QueueFull) as caught:
+        await client.submit([a_job(model)])
+    assert caught.value.retry_after
+    for answer in answers:
+        await answer.close()
+
+
+async def test_leaving_early_cancels_and_a_reader_who_came_later_does_not(bus: Bus, client: Client, model: str) -> None:
+    job = a_job(model)
+    answer = await client.submit([job])
+    claim = await owned(bus, model)
+    await say(bus, claim, 0)
+    async for event in client.resume(model, job.id):
+        assert isinstance(event, Chunk)
+        break
+    assert (await bus.renew(model, "w"))[job.id] == "OK"
+    await answer.close()
+    assert (await bus.renew(model, "w"))[job.id] == "CANCEL"
+
+
+async def test_a_job_that_is_gone_from_redis_is_an_error_not_silence(bus: Bus, client: Client, model: str) -> None:
+    job = a_job(model)
+    answer = await client.submit([job])
+    await bus.connection.command("DEL", keys.job(model, job.id))
+    with pytest.raises(StateLost):
+        await drained(answer)
+    await answer.close()
+
+
+async def test_an_unknown_request_cannot_be_resumed(client: Client, model: str) -> None:
+    with pytest.raises(RequestNotFound):
+        _ = [event async for event in client.resume(model, new_id())]

@@ -1,0 +1,42 @@
+"""The private Redis: shared by its users, stopped by the last one, its data still there next time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from queuechat.bus import Bus
+from queuechat.embedded import EmbeddedRedis, redis_for
+from queuechat.errors import Misconfigured
+
+
+def test_the_last_user_stops_it_and_nobody_earlier(tmp_path: Path) -> None:
+    one, two = EmbeddedRedis(tmp_path), EmbeddedRedis(tmp_path)
+    one.join()
+    two.join()
+    one.leave()
+    assert two.alive
+    two.leave()
+    two.leave()
+    assert not two.alive
+
+
+async def test_what_it_holds_is_there_when_it_runs_again(tmp_path: Path) -> None:
+    for expected in (None, b"value"):
+        with redis_for(None, tmp_path) as url:
+            bus = await Bus(url).open()
+            assert await bus.connection.command("GET", "name") == expected
+            await bus.connection.command("SET", "name", "value")
+            await bus.close()
+
+
+def test_a_url_is_used_as_it_is(tmp_path: Path) -> None:
+    with redis_for("redis://elsewhere", tmp_path) as url:
+        assert url == "redis://elsewhere"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_too_deep_for_a_socket_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="QUEUECHAT_STATE_DIR"):
+        EmbeddedRedis(tmp_path / ("x" * 100))

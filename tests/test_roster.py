@@ -1,0 +1,46 @@
+"""The roster: names and aliases of live models, and errors that say what there is."""
+
+from __future__ import annotations
+
+import pytest
+
+from queuechat.errors import ModelNotFound, NoWorker
+from queuechat.protocol import ModelCard, WorkerCard
+from queuechat.roster import Census, Model
+
+
+def a_model(name: str, *aliases: str, states: tuple[str, ...] = ("ready",)) -> Model:
+    workers = [WorkerCard(f"w{k}", name, state=state) for k, state in enumerate(states)]  # type: ignore[arg-type]
+    return Model(ModelCard(name, list(aliases)), workers)
+
+
+CENSUS = Census({m.card.name: m for m in (a_model("smollm2", "small"), a_model("gone", "old", states=()))})
+
+
+@pytest.mark.parametrize("name", ["smollm2", "small"])
+def test_a_model_is_found_by_name_and_alias(name: str) -> None:
+    assert CENSUS.resolve(name).card.name == "smollm2"
+
+
+def test_an_unknown_name_is_answered_with_what_may_be_meant() -> None:
+    with pytest.raises(ModelNotFound, match=r"Did you mean 'smollm2'\? Models served now: small, smollm2"):
+        CENSUS.resolve("smolm2")
+
+
+@pytest.mark.parametrize("name", ["gone", "old"])
+def test_a_model_without_workers_is_a_reason_to_come_back(name: str) -> None:
+    with pytest.raises(NoWorker) as caught:
+        CENSUS.resolve(name)
+    assert caught.value.retry_after
+
+
+def test_a_live_model_with_an_alias_wins_over_a_dead_one_of_that_name() -> None:
+    census = Census({m.card.name: m for m in (a_model("gpt", states=()), a_model("mine", "gpt"))})
+    assert census.resolve("gpt").card.name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("states", "status"), [((), "no_worker"), (("loading",), "loading"), (("draining", "ready"), "ready")]
+)
+def test_a_model_is_as_ready_as_its_best_worker(states: tuple[str, ...], status: str) -> None:
+    assert a_model("m", states=states).status == status
