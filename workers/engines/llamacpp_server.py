@@ -7,7 +7,10 @@ from typing import Any
 
 from queuechat.errors import Misconfigured
 
-_MISSING = "llama.cpp is not installed ({error}): pip install 'queuechat[llamacpp]'"
+_MISSING = (
+    "llama.cpp cannot be loaded ({error}): pip install 'queuechat[llamacpp]', and where libgomp.so.1 is missing, "
+    "apt-get install libgomp1"
+)
 _REFUSED = (
     "llama.cpp cannot load {path!r} with {slots} x {context} tokens of context ({error}): it may not know this kind of "
     "model, or memory may not suffice; try a smaller max_running or max_context"
