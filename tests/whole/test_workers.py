@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 
+from queuechat import keys
 from queuechat.bus import Bus
 from queuechat.client import Client
 from queuechat.protocol import Chunk, End, Job, Reason, Sampling, new_id
@@ -158,3 +159,31 @@ async def test_an_answer_can_be_read_again_from_any_offset_after_its_end(
     cut = next(e.end for e in again if isinstance(e, Chunk))
     rest = [event async for event in client.resume(model, job.id, cut)]
     assert rest == [e for e in again if not (isinstance(e, Chunk) and e.end <= cut)]
+
+
+_ROLL_BACK = """
+local rows = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 3)
+redis.call('XDEL', KEYS[1], rows[1][1], rows[2][1])
+redis.call('XSETID', KEYS[1], rows[3][1])
+redis.call('HSET', KEYS[2], 'next', string.match(rows[3][1], '%d+'), 'hash', rows[3][2][4])
+"""
+
+
+async def test_a_worker_says_again_what_a_stale_redis_has_forgotten(
+    client: Client, workers: Workers, model: str
+) -> None:
+    await workers.start("echo", model, "--echo-rate", "50")
+    undisturbed, _, _ = await whole(client, a_job(model, 60))
+    job, forgotten = a_job(model, 60), False
+    text = ""
+    async for event in client.ask(job):
+        if isinstance(event, Chunk) and event.end > 20 and not forgotten:
+            forgotten = True
+            log_and_job = (keys.log(model, job.id), keys.job(model, job.id))
+            await client.bus.connection.command("EVAL", _ROLL_BACK, 2, *log_and_job)
+        if isinstance(event, Chunk | End):
+            text += event.text
+    assert forgotten
+    assert text == undisturbed
+    again = [event async for event in client.resume(model, job.id)]
+    assert "".join(e.text for e in again if isinstance(e, Chunk | End)) == undisturbed
