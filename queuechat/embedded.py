@@ -93,7 +93,7 @@ class EmbeddedRedis:
             fcntl.flock(users, fcntl.LOCK_UN)
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _shut_down(self._socket)
+                self._shut_down()
         users.close()
 
     @contextlib.contextmanager
@@ -103,14 +103,12 @@ class EmbeddedRedis:
             yield
 
     def _start(self) -> None:
-        self._socket.unlink(missing_ok=True)
-        command = [
-            *(str(find_server()), "--port", "0", "--unixsocket", str(self._socket), "--unixsocketperm", "700"),
-            *("--dir", str(self._dir), "--appendonly", "yes", "--appendfsync", "always", "--save", ""),
-            *("--maxmemory-policy", "noeviction", "--daemonize", "no", "--logfile", str(self._dir / "redis.log")),
-        ]
-        # A session of its own: Ctrl-C in the terminal of one user must not take it from the others.
-        process = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL, close_fds=True)
+        with open(self._dir / "redis.server", "w") as alive:
+            # The server inherits this lock: it is free again only when the process is gone, and with it everything
+            # that it does last, such as removing its socket.
+            _lock(alive, _START_S)
+            self._socket.unlink(missing_ok=True)
+            process = self._spawn(alive.fileno())
         give_up = time.monotonic() + _START_S
         while not self.alive:
             if process.poll() is not None or time.monotonic() > give_up:
@@ -118,17 +116,36 @@ class EmbeddedRedis:
             time.sleep(0.02)
         log.info("private Redis runs at %s", self._socket)
 
+    def _spawn(self, lock: int) -> subprocess.Popen[bytes]:
+        command = [
+            *(str(find_server()), "--port", "0", "--unixsocket", str(self._socket), "--unixsocketperm", "700"),
+            *("--dir", str(self._dir), "--appendonly", "yes", "--appendfsync", "always", "--save", ""),
+            *("--maxmemory-policy", "noeviction", "--daemonize", "no", "--logfile", str(self._dir / "redis.log")),
+        ]
+        # A session of its own: Ctrl-C in the terminal of one user must not take it from the others.
+        return subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL, pass_fds=[lock])
+
+    def _shut_down(self) -> None:
+        """Returns when its process is gone: the append-only file is complete."""
+        _say(self._socket, b"SHUTDOWN NOSAVE\r\n")
+        with open(self._dir / "redis.server", "w") as alive:
+            _lock(alive, _START_S)
+
+
+def _lock(file: IO[str], patience_s: float) -> None:
+    give_up = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > give_up:
+                raise Misconfigured(f"another redis-server still uses {file.name}: stop it first") from None
+            time.sleep(0.02)
+
 
 def _answers(path: Path) -> bool:
     return b"PONG" in _say(path, b"PING\r\n")
-
-
-def _shut_down(path: Path) -> None:
-    """Returns when it is gone: its append-only file is complete."""
-    _say(path, b"SHUTDOWN NOSAVE\r\n")
-    give_up = time.monotonic() + _START_S
-    while _answers(path) and time.monotonic() < give_up:
-        time.sleep(0.02)
 
 
 def _say(path: Path, command: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,20 @@ def test_the_last_user_stops_it_and_nobody_earlier(tmp_path: Path) -> None:
     two.leave()
     two.leave()
     assert not two.alive
+
+
+def test_its_socket_stays_when_the_next_user_comes_as_the_last_one_leaves(tmp_path: Path) -> None:
+    for _ in range(10):
+        server = EmbeddedRedis(tmp_path)
+        server.join()
+        assert server.alive
+        leaving = threading.Thread(target=server.leave)
+        leaving.start()
+        following = EmbeddedRedis(tmp_path)
+        following.join()
+        leaving.join()
+        assert following.alive
+        following.leave()
 
 
 async def test_what_it_holds_is_there_when_it_runs_again(tmp_path: Path) -> None:
