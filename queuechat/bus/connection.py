@@ -6,19 +6,21 @@ import asyncio
 import hashlib
 import logging
 import time
+from collections.abc import Awaitable
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import redis.asyncio as aioredis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from queuechat.bus import faults
 from queuechat.errors import Misconfigured
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 LISTEN_TIMEOUT_S = 15.0
 
@@ -39,6 +41,20 @@ def without_password(url: str) -> str:
         return url
     host = parts.netloc.rsplit("@", 1)[1]
     return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+
+
+async def heeding(call: Awaitable[T]) -> T:
+    """The answer to a call of redis-py, unless the task was cancelled meanwhile.
+
+    redis-py sends through asyncio.wait_for, and on Python 3.11 that swallows a cancellation which comes just as the
+    sending is done (gh-86296): who then waits for the task would wait for ever.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    answer = await call
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return answer
 
 
 class Connection:
@@ -77,8 +93,8 @@ class Connection:
         """
         text, sha = library()
         try:
-            found = await self._execute("FCALL", "qc1_version", 0)
-        except RedisError as error:
+            found = await heeding(self._execute("FCALL", "qc1_version", 0))
+        except faults.FOREIGN as error:
             if not faults.lost_functions(error):
                 raise faults.translate(error, self.url) from error
             found = b""
@@ -88,8 +104,8 @@ class Connection:
     async def command(self, *args: Any) -> Any:
         """One command, once."""
         try:
-            return await self._execute(*args)
-        except (RedisError, OSError) as error:
+            return await heeding(self._execute(*args))
+        except faults.FOREIGN as error:
             raise faults.translate(error, self.url) from error
 
     async def call(self, function: str, key: str, *args: Any, patience_s: float | None = None) -> Any:
@@ -108,10 +124,8 @@ class Connection:
         give_up, pause = time.monotonic() + patience, 0.02
         while True:
             try:
-                if single:
-                    return await self._execute(*commands[0])
-                return await self._pipelined(commands)
-            except (RedisError, OSError) as error:
+                return await heeding(self._execute(*commands[0]) if single else self._pipelined(commands))
+            except faults.FOREIGN as error:
                 if faults.lost_functions(error):
                     await self.load_functions()
                 elif not faults.is_transient(error) or time.monotonic() + pause > give_up:

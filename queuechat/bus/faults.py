@@ -7,6 +7,7 @@ from redis import exceptions as foreign
 from queuechat.errors import BusUnavailable, Misconfigured, QueuechatError
 
 TRANSIENT = (
+    AttributeError,  # redis-py 5.3 writes to a connection that a cancelled call has just closed
     foreign.ConnectionError,
     foreign.TimeoutError,
     foreign.BusyLoadingError,
@@ -15,6 +16,7 @@ TRANSIENT = (
     foreign.ClusterDownError,
     OSError,
 )
+FOREIGN = (foreign.RedisError, *TRANSIENT)
 _DENIED = (foreign.AuthenticationError, foreign.AuthorizationError, foreign.NoPermissionError)
 _REFUSED = ("OOM", "MISCONF", "LOADING", "NOREPLICAS", "BUSY", "READONLY", "MASTERDOWN")
 

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
 
-from queuechat.bus.connection import LISTEN_TIMEOUT_S, Connection
+from queuechat.bus.connection import LISTEN_TIMEOUT_S, Connection, heeding
+from queuechat.bus.faults import FOREIGN
 
 log = logging.getLogger(__name__)
 
@@ -51,15 +51,15 @@ class Listener:
         """Returns when Redis has confirmed it (or, while Redis is away, as soon as it is back)."""
         subscription = _Subscription(on_message, on_sync)
         self._subscriptions[channel.encode()] = subscription
-        with contextlib.suppress(RedisError, OSError):  # the reader subscribes again when it reconnects
-            await self._pubsub.subscribe(channel)
+        with contextlib.suppress(*FOREIGN):  # the reader subscribes again when it reconnects
+            await heeding(self._pubsub.subscribe(channel))
         await subscription.ready.wait()
 
     async def unsubscribe(self, channel: str) -> None:
         """Stop listening; harmless when nobody did."""
         if self._subscriptions.pop(channel.encode(), None):
-            with contextlib.suppress(RedisError, OSError):
-                await self._pubsub.unsubscribe(channel)
+            with contextlib.suppress(*FOREIGN):
+                await heeding(self._pubsub.unsubscribe(channel))
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -72,7 +72,7 @@ class Listener:
             try:
                 while True:
                     self._dispatch(await self._pubsub.parse_response(block=True))
-            except (RedisError, OSError) as error:
+            except FOREIGN as error:
                 log.warning("pub/sub connection lost (%s); reconnecting", error)
                 await self._reconnect()
 
@@ -80,8 +80,8 @@ class Listener:
         """A peer that is gone without a word is noticed when three of these were not answered."""
         while True:
             await asyncio.sleep(LISTEN_TIMEOUT_S / 3)
-            with contextlib.suppress(RedisError, OSError):
-                await self._pubsub.ping()
+            with contextlib.suppress(*FOREIGN):
+                await heeding(self._pubsub.ping())
 
     async def _reconnect(self) -> None:
         pause = 0.05
@@ -91,9 +91,9 @@ class Listener:
             missing = [c.decode() for c in (_HOLD.encode(), *self._subscriptions)]
             try:
                 # Also what was asked for while Redis was away and redis-py does not know of.
-                await self._pubsub.subscribe(*missing)
+                await heeding(self._pubsub.subscribe(*missing))
                 return
-            except (RedisError, OSError):
+            except FOREIGN:
                 continue
 
     def _dispatch(self, response: list[bytes]) -> None:

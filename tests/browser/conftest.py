@@ -1,0 +1,99 @@
+"""The real page, a prepared worker behind a real Redis, and headless Chromium in front."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from queuechat.bus import Bus
+from queuechat.protocol import Job
+from queuechat.settings import load
+from tests.ui.scribe import Scribe, echo
+from ui.server import serve
+
+_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+_FLAGS += ["--disable-component-update", "--disable-sync"]
+
+expect.set_options(timeout=20_000)  # a loaded machine is slow, not wrong
+
+RICH = Path(__file__).with_name("rich.md").read_text()
+
+NewPage = Callable[..., Awaitable[Page]]
+
+
+def script(job: Job) -> str:
+    """Long, rich or echoed answers, by the last question."""
+    assert job.messages
+    question = str(job.messages[-1]["content"])
+    if "long" in question:
+        return " ".join(f"word{n}" for n in range(5000))
+    return RICH if "latency" in question else echo(job)
+
+
+@pytest.fixture(scope="session")
+async def address(redis_url: str) -> AsyncIterator[str]:
+    """Where the page is; it ends with the session as it does at SIGTERM."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    stop = asyncio.Event()
+    serving = asyncio.create_task(serve(load(host="127.0.0.1", ui_port=port), f"{redis_url}/6", stop))
+    while not serving.done():
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            break
+        await asyncio.sleep(0.05)
+    yield f"http://127.0.0.1:{port}/"
+    stop.set()
+    await asyncio.wait_for(serving, 10)
+
+
+@pytest.fixture
+async def scribe(address: str, redis_url: str) -> AsyncIterator[Scribe]:
+    bus = await Bus(f"{redis_url}/6").open()
+    await bus.connection.command("FLUSHDB")  # nothing of the test before
+    async with Scribe(bus, "smollm2", script=script, rate=80) as worker:
+        yield worker
+    await bus.close()
+
+
+@pytest.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no chromium on PATH: the page cannot be driven")
+    async with async_playwright() as playwright:
+        opened = await playwright.chromium.launch(executable_path=path, args=_FLAGS)
+        yield opened
+        await opened.close()
+
+
+@pytest.fixture
+async def open_page(browser: Browser, address: str, scribe: Scribe) -> AsyncIterator[NewPage]:
+    """Opens pages of separate users; at the end, none of them may have asked another machine for anything."""
+    hosts: set[str | None] = set()
+    contexts = []
+
+    async def opened(width: int = 1280, height: int = 800, scheme: str = "light") -> Page:
+        context = await browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        contexts.append(context)
+        page = await context.new_page()
+        page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
+        await page.goto(address)
+        await page.locator("#qc-model input").wait_for()
+        await page.wait_for_function("document.querySelector('#qc-model input').value === 'smollm2'")
+        return page
+
+    yield opened
+    for context in contexts:
+        await context.close()
+    assert hosts <= {"127.0.0.1", None}

@@ -1,0 +1,156 @@
+"""What somebody at the page sees. With QUEUECHAT_SCREENSHOTS=<folder> the pictures of the README are made too."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.browser.conftest import NewPage
+from tests.ui.scribe import Scribe
+
+pytestmark = pytest.mark.browser
+
+FOOTER = re.compile(r"queued [\d.]+ s · first token [\d.]+ s · [\d.]+ tok/s · \d+ tokens · smollm2")
+
+
+async def ask(page: Page, text: str) -> None:
+    await page.locator("#qc-box .submit-button").wait_for()
+    await page.locator("#qc-box textarea").fill(text)
+    await page.locator("#qc-box textarea").press("Enter")
+
+
+async def settled(page: Page, number: int) -> None:
+    await expect(page.locator(".qc-foot:not(.qc-live)")).to_have_count(number)
+
+
+async def until_idle(scribe: Scribe) -> None:
+    async with asyncio.timeout(20):
+        while (depth := await scribe.bus.depth(scribe.model)).waiting or depth.running:
+            await asyncio.sleep(0.05)
+
+
+async def test_an_answer_streams_in_and_gets_a_footer(open_page: NewPage, scribe: Scribe) -> None:
+    page = await open_page()
+    scribe.pen.clear()
+    await ask(page, "good morning")
+    await expect(page.locator(".qc-wait")).to_be_visible()
+    scribe.pen.set()
+    await expect(page.locator(".bot.message")).to_contain_text("You said: good morning")
+    await settled(page, 1)
+    await expect(page.locator(".qc-foot")).to_have_text(FOOTER)
+    await expect(page.locator("#qc-box textarea")).to_have_value("")
+
+
+async def test_markdown_code_and_formulas_are_set(open_page: NewPage) -> None:
+    page = await open_page()
+    await ask(page, "What is the difference between latency and throughput?")
+    await settled(page, 1)
+    for selector in ("table", "pre code", ".katex-display", "strong"):
+        await expect(page.locator(f".bot.message {selector}").first).to_be_visible()
+
+
+async def test_stop_keeps_the_partial_answer_and_cancels_the_job(open_page: NewPage, scribe: Scribe) -> None:
+    page = await open_page()
+    await ask(page, "a long story")
+    await expect(page.locator(".qc-live")).to_be_visible()
+    await page.locator("#qc-box .stop-button").click()
+    await settled(page, 1)
+    await expect(page.locator(".qc-foot")).to_contain_text("stopped")
+    await expect(page.locator(".bot.message")).to_contain_text("word0 word1")
+    await until_idle(scribe)
+
+
+async def test_regenerate_asks_again_without_the_old_answer(open_page: NewPage, scribe: Scribe) -> None:
+    page = await open_page()
+    await ask(page, "good morning")
+    await settled(page, 1)
+    await page.get_by_label("Retry").click()
+    async with asyncio.timeout(20):
+        while len(scribe.jobs) < 2:
+            await asyncio.sleep(0.05)
+    await settled(page, 1)
+    assert scribe.jobs[1].messages == [{"role": "user", "content": "good morning"}]
+
+
+async def test_the_model_reads_the_conversation_without_footers(open_page: NewPage, scribe: Scribe) -> None:
+    page = await open_page()
+    await ask(page, "one")
+    await settled(page, 1)
+    await ask(page, "two")
+    await settled(page, 2)
+    assert [m["content"] for m in scribe.jobs[1].messages or []] == ["one", "You said: one", "two"]
+
+
+async def test_clear_forgets_the_conversation(open_page: NewPage) -> None:
+    page = await open_page()
+    await ask(page, "one")
+    await settled(page, 1)
+    await page.locator("#qc-clear").click()
+    await expect(page.locator(".message-row")).to_have_count(0)
+    await page.reload()
+    await expect(page.locator(".qc-hello")).to_be_visible()
+
+
+async def test_a_reload_cancels_what_runs_and_shows_what_was_said(open_page: NewPage, scribe: Scribe) -> None:
+    page = await open_page()
+    await ask(page, "one")
+    await settled(page, 1)
+    await ask(page, "a long story")
+    await expect(page.locator(".qc-live")).to_be_visible()
+    await page.reload()
+    await until_idle(scribe)
+    await expect(page.locator(".user.message")).to_have_count(2)
+    await expect(page.locator(".bot.message").first).to_contain_text("You said: one")
+
+
+async def test_two_users_are_answered_at_once_and_apart(open_page: NewPage) -> None:
+    ann, bob = await open_page(), await open_page()
+    await ask(ann, "a long story")
+    await expect(ann.locator(".qc-live")).to_be_visible()
+    await ask(bob, "I am Bob")
+    await settled(bob, 1)
+    await expect(bob.locator(".bot.message")).to_contain_text("You said: I am Bob")
+    await expect(ann.locator(".qc-live")).to_be_visible()
+    await expect(ann.get_by_text("I am Bob")).to_have_count(0)
+
+
+async def test_what_is_copied_is_the_answer_alone(open_page: NewPage) -> None:
+    page = await open_page()
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await ask(page, "good morning")
+    await settled(page, 1)
+    await page.locator(".bot-row + .message-buttons button").first.click()
+    await page.wait_for_function("navigator.clipboard.readText().then((text) => text !== '')")
+    assert await page.evaluate("navigator.clipboard.readText()") == "You said: good morning"
+
+
+async def test_settings_reach_the_job(open_page: NewPage, scribe: Scribe) -> None:
+    page = await open_page()
+    await page.locator("#qc-toggle").click()
+    await page.locator("#qc-system textarea").fill("Be brief.")
+    await page.locator("#qc-seed textarea, #qc-seed input").fill("42")
+    await ask(page, "hello")
+    await settled(page, 1)
+    assert (scribe.jobs[0].messages or [])[0] == {"role": "system", "content": "Be brief."}
+    assert scribe.jobs[0].sampling.seed == 42
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "scheme"), [(1280, 800, "light"), (1280, 800, "dark"), (390, 844, "light")]
+)
+async def test_the_page_fits_its_window(open_page: NewPage, width: int, height: int, scheme: str) -> None:
+    page = await open_page(width, height, scheme)
+    await ask(page, "Good morning!")
+    await settled(page, 1)
+    await ask(page, "What is the difference between latency and throughput?")
+    await settled(page, 2)
+    await page.locator("#qc-box .submit-button").wait_for()
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert await page.evaluate("document.querySelector('#qc-tools').getBoundingClientRect().bottom <= innerHeight")
+    if folder := os.environ.get("QUEUECHAT_SCREENSHOTS"):
+        await page.screenshot(path=Path(folder) / f"chat-{width}-{scheme}.png")

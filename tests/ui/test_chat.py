@@ -1,0 +1,128 @@
+"""Pure parts: history and parameters to a job, stored conversations, exchanges to bubbles, words."""
+
+from __future__ import annotations
+
+import pytest
+
+from queuechat.errors import BusUnavailable, DeadlineExceeded, InvalidRequest, JobFailed, NoWorker, QueueFull
+from queuechat.protocol import Chunk, End, Failure, ModelCard, Reason, Times, WorkerCard
+from queuechat.roster import Census, Model
+from ui import view, wording
+from ui.chat import Exchange, Options, Progress, failure_of, history, job_of, restore, store
+from ui.reply import frame_of
+
+FOOTED = Exchange("2+2?", "4", footer="queued 0.1 s · 9 tokens · m", notice="careful")
+
+
+def test_the_history_is_made_of_questions_and_answers_only() -> None:
+    assert history([FOOTED, Exchange("and 3+3?")], "Be brief.") == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "2+2?"},
+        {"role": "assistant", "content": "4"},
+        {"role": "user", "content": "and 3+3?"},
+    ]
+
+
+def test_a_question_that_was_never_answered_does_not_break_the_turns_of_the_template() -> None:
+    roles = [message["role"] for message in history([Exchange("a", notice="no worker"), Exchange("b")], " ")]
+    assert roles == ["user"]
+
+
+def test_a_retried_question_is_sent_without_the_answer_that_it_had() -> None:
+    assert history([FOOTED], "") == [{"role": "user", "content": "2+2?"}]
+
+
+def test_parameters_become_the_jobs_sampling() -> None:
+    options = Options("m", temperature=0.1, top_p=0.5, top_k=7, max_tokens=9, seed=3, stop="END\n\n###")
+    job = job_of([Exchange("hi")], options, deadline_s=60)
+    assert (job.sampling.temperature, job.sampling.top_p, job.sampling.top_k, job.sampling.seed) == (0.1, 0.5, 7, 3)
+    assert (job.max_tokens, job.stop, job.deadline_s, job.model) == (9, ["END", "###"], 60, "m")
+
+
+def test_without_a_seed_each_job_draws_its_own() -> None:
+    seeds = {job_of([Exchange("hi")], Options("m"), deadline_s=60).sampling.seed for _ in range(4)}
+    assert len(seeds) == 4
+
+
+def test_a_conversation_survives_the_browsers_storage() -> None:
+    assert restore(store([FOOTED])) == [FOOTED]
+
+
+@pytest.mark.parametrize("junk", [None, "x", 3, [1], [{"answer": "no question"}], [{"question": 3}]])
+def test_junk_from_the_browser_is_an_empty_conversation(junk: object) -> None:
+    assert restore(junk) == []
+
+
+def test_events_grow_the_text_and_the_end_brings_what_was_held_back() -> None:
+    progress = Progress()
+    for event in (Chunk(0, 2, "Hel"), Chunk(2, 1, "lo"), End(Reason.STOP, offset=4, text="!")):
+        progress.accept(event)
+    assert (progress.text, progress.tokens, progress.end is not None) == ("Hello!", 3, True)
+
+
+def test_the_footer_tells_the_times_of_redis_clock() -> None:
+    times = Times(queued=1000, started=1100, first=1340, ended=8090)
+    line = wording.footer_line(End(Reason.STOP, offset=412, times=times), "smollm2")
+    assert line == "queued 0.10 s · first token 0.24 s · 61 tok/s · 412 tokens · smollm2"
+
+
+def test_the_footer_leaves_out_what_never_came_to_be() -> None:
+    assert wording.footer_line(End(Reason.CANCELLED, times=Times(queued=1000)), "m") == "stopped · 0 tokens · m"
+
+
+def test_waiting_tells_place_and_time() -> None:
+    assert wording.waiting_line(3, 7.2) == "Number 3 in line · about 8 s"
+    assert wording.waiting_line(1, 0) == "Next in line"
+
+
+def test_the_status_line_counts_models_workers_and_jobs() -> None:
+    census = Census({"m": Model(ModelCard("m"), [WorkerCard("w1", "m"), WorkerCard("w2", "m")])})
+    assert wording.status_line(census, 1, 5) == "1 model · 2 workers · 1 waiting · 5 running"
+
+
+@pytest.mark.parametrize(
+    ("error", "part"),
+    [
+        (QueueFull("full", retry_after=7), "Try again in 7"),
+        (NoWorker("none"), "`queuechat worker --model m`"),
+        (DeadlineExceeded("late"), "deadline"),
+        (BusUnavailable("ConnectionError: refused"), "Redis does not answer"),
+        (InvalidRequest("temperature must be at most 2"), "temperature must be at most 2"),
+    ],
+)
+def test_each_error_has_words_for_people(error: Exception, part: str) -> None:
+    words = wording.notice_of(error, "m")  # type: ignore[arg-type]
+    assert part in words
+    assert "ConnectionError" not in words
+
+
+def test_only_ends_without_an_answer_are_failures() -> None:
+    assert [failure_of(End(r)) for r in (Reason.STOP, Reason.LENGTH, Reason.CANCELLED)] == [None] * 3
+    assert isinstance(failure_of(End(Reason.DEADLINE)), DeadlineExceeded)
+    assert isinstance(failure_of(End(Reason.DEAD)), JobFailed)
+    failed = failure_of(End(Reason.ERROR, error=Failure("context_length_exceeded", "too long")))
+    assert failed is not None
+    assert failed.message == "too long"
+
+
+def test_footers_and_notices_are_bubbles_of_their_own_and_escaped() -> None:
+    shown = view.messages([Exchange("q", "a", footer="<b>", notice="run `x`")])
+    assert [m["content"] for m in shown] == [
+        "q",
+        "a",
+        '<div class="qc-note">run <code>x</code></div>',
+        '<div class="qc-foot">&lt;b&gt;</div>',
+    ]
+
+
+def test_tags_in_a_question_are_shown_but_code_is_left_alone() -> None:
+    assert view.question("is <b> bold? `a<b>`\n```\n<i>\n```") == "is &lt;b> bold? `a<b>`\n```\n<i>\n```"
+
+
+def test_a_frame_is_pending_then_live_then_settled() -> None:
+    progress = Progress()
+    assert frame_of("q", progress, "m").pending == "Thinking"
+    progress.accept(Chunk(0, 1, "a"))
+    assert frame_of("q", progress, "m").live == "1 token"
+    progress.accept(End(Reason.STOP, offset=1))
+    assert frame_of("q", progress, "m").settled

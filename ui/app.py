@@ -1,0 +1,74 @@
+"""The page: header, tabs, theme. A tab is a module with `build(desk, blocks, clock)`, named in TABS alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.resources import files
+
+import gradio as gr
+
+from ui import chat_tab, view
+from ui.desk import Desk
+from ui.theme import calm
+
+TABS: list[tuple[str, Callable[[Desk, gr.Blocks, gr.Timer], None]]] = [("Chat", chat_tab.build)]
+
+_REFRESH_S = 2.0
+
+
+def build_app(desk: Desk) -> gr.Blocks:
+    """The Blocks over these collaborators, to be mounted on the loop that they live on."""
+    with gr.Blocks(title="queuechat", analytics_enabled=False, fill_height=True, fill_width=True) as blocks:
+        clock = gr.Timer(_REFRESH_S)
+        with gr.Row(elem_id="qc-header"):
+            gr.HTML(_asset("brand.html"), elem_id="qc-brand", container=False, padding=False)
+            status = gr.HTML(_status(desk), elem_id="qc-status", container=False, padding=False)
+        _build_tabs(desk, blocks, clock)
+        for event in (clock.tick, blocks.load):
+            event(lambda: _status(desk), outputs=status, queue=False, show_progress="hidden", api_visibility="private")
+        blocks.unload(_leaver(desk))
+    blocks.queue(default_concurrency_limit=None)
+    return blocks
+
+
+def mount_options() -> dict[str, object]:
+    """What `gr.mount_gradio_app` is to be told: our looks, and that nothing goes in or out but this page."""
+    return {
+        "theme": calm(),
+        "css": _asset("page.css"),
+        "head": f"<script>{_asset('page.js')}</script>",
+        "footer_links": [],
+        "run_history": False,
+        "allowed_paths": [],
+        "max_file_size": "1kb",
+        "show_error": False,
+        "ssr_mode": False,
+        "pwa": False,
+        "mcp_server": False,
+        "enable_monitoring": False,
+    }
+
+
+def _build_tabs(desk: Desk, blocks: gr.Blocks, clock: gr.Timer) -> None:
+    if len(TABS) == 1:
+        TABS[0][1](desk, blocks, clock)
+        return
+    with gr.Tabs(elem_id="qc-tabs"):
+        for name, build in TABS:
+            with gr.Tab(name):
+                build(desk, blocks, clock)
+
+
+def _status(desk: Desk) -> str:
+    return view.status(desk.board.status, good=bool(desk.board.models) and not desk.board.away)
+
+
+def _leaver(desk: Desk) -> Callable[[gr.Request], None]:
+    def leave(request: gr.Request) -> None:
+        desk.turns.stop(request.session_hash)
+
+    return leave
+
+
+def _asset(name: str) -> str:
+    return files("ui").joinpath("assets", name).read_text()

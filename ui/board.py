@@ -1,0 +1,72 @@
+"""What all pages show of the fleet, looked up once a second for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from queuechat import keys
+from queuechat.bus import Bus
+from queuechat.errors import QueuechatError
+from queuechat.protocol import Depth
+from queuechat.roster import Roster, take_depths
+from ui import wording
+
+log = logging.getLogger(__name__)
+
+
+class Board:
+    """Live models and how busy they are. Reading it costs nothing, however many pages are open."""
+
+    def __init__(self, bus: Bus, roster: Roster):
+        self._bus = bus
+        self._roster = roster
+        self._task: asyncio.Task[None] | None = None
+        self.depths: dict[str, Depth] = {}
+        self.away = False
+
+    async def __aenter__(self) -> Board:
+        await self.refresh()
+        self._task = asyncio.create_task(self._renew(), name="board")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    @property
+    def models(self) -> list[str]:
+        """Names of live models that chat."""
+        return sorted(model.card.name for model in self._roster.census.live)
+
+    @property
+    def status(self) -> str:
+        """The header's line."""
+        if self.away:
+            return wording.NO_REDIS
+        depths = self.depths.values()
+        waiting, running = sum(d.waiting + d.bulk_waiting for d in depths), sum(d.running for d in depths)
+        return wording.status_line(self._roster.census, waiting, running)
+
+    async def refresh(self) -> None:
+        names = [model.card.name for model in self._roster.census.live]
+        try:
+            # An empty answer proves nothing about Redis, so something is asked even when nobody is alive.
+            self.depths = await take_depths(self._bus, names) if names else await self._ping()
+            self.away = False
+        except QueuechatError as error:
+            if not self.away:
+                log.warning("cannot see the queues: %s", error)
+            self.away = True
+
+    async def _ping(self) -> dict[str, Depth]:
+        await self._bus.connection.insist([("PING",)])
+        return {}
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(keys.BEAT_S)
+            await self.refresh()

@@ -1,0 +1,212 @@
+"""A conversation and its next answer: history and parameters to a Job, events to what has been said so far.
+
+The page keeps `Exchange`s. What people see beside the words (footers, notices) lies in fields of its own, so the
+history that a model reads is made of questions and answers only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from queuechat.answer import Answer, Event, Waiting
+from queuechat.client import Client
+from queuechat.errors import BusUnavailable, DeadlineExceeded, JobFailed, QueuechatError, from_wire
+from queuechat.protocol import DELIVERED, Chunk, End, Job, Reason, Sampling, new_id
+
+TEMPO_S = 0.04  #: at most 25 updates a second reach the page
+PULSE_S = 1.0  #: and at least one, so that a page that has left is noticed
+_SUBMIT_S = 6.0
+_STOP_S = 2.0
+_LATE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A question and what came of it."""
+
+    question: str
+    answer: str = ""
+    footer: str = ""
+    notice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the page's controls say."""
+
+    model: str
+    system: str = ""
+    temperature: float = 0.7
+    top_p: float = 1.0
+    top_k: int = 0
+    max_tokens: int | None = None
+    seed: int | None = None
+    stop: str = ""
+
+
+def restore(stored: object) -> list[Exchange]:
+    """The conversation a browser kept; what is not one is left out."""
+    names = {f.name for f in fields(Exchange)}
+    rows = stored if isinstance(stored, list) else []
+    kept = [row for row in rows if isinstance(row, dict) and isinstance(row.get("question"), str)]
+    return [Exchange(**{k: v for k, v in row.items() if k in names and isinstance(v, str)}) for row in kept]
+
+
+def store(conversation: Iterable[Exchange]) -> list[dict[str, str]]:
+    return [asdict(exchange) for exchange in conversation]
+
+
+def history(conversation: Sequence[Exchange], system: str) -> list[dict[str, Any]]:
+    """The messages that a model reads. Questions that were never answered are left out, except the last."""
+    messages = [_message("system", system.strip())] if system.strip() else []
+    for exchange in conversation[:-1]:
+        if exchange.answer:
+            messages += [_message("user", exchange.question), _message("assistant", exchange.answer)]
+    return [*messages, *(_message("user", last.question) for last in conversation[-1:])]
+
+
+def _message(role: str, content: str) -> dict[str, Any]:
+    return {"role": role, "content": content}
+
+
+def job_of(conversation: Sequence[Exchange], options: Options, *, deadline_s: float) -> Job:
+    """The job that answers the last question."""
+    sampling = Sampling(
+        temperature=options.temperature,
+        top_p=options.top_p,
+        top_k=options.top_k,
+        seed=secrets.randbits(63) if options.seed is None else options.seed,
+    )
+    return Job(
+        id=new_id(),
+        model=options.model,
+        messages=history(conversation, options.system),
+        sampling=sampling,
+        max_tokens=options.max_tokens,
+        stop=[line for line in options.stop.splitlines() if line],
+        deadline_s=deadline_s,
+    )
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far an answer has come."""
+
+    text: str = ""
+    tokens: int = 0
+    place: int = 0
+    eta_s: float = 0.0
+    end: End | None = None
+    asked_at: float = field(default_factory=time.monotonic)
+    first_at: float = 0.0
+
+    def accept(self, event: Event) -> None:
+        """Take one event into account."""
+        if isinstance(event, Waiting):
+            self.place, self.eta_s = event.place, event.eta_s
+            return
+        self.place = 0
+        self.text += event.text
+        if isinstance(event, Chunk):
+            self.tokens = event.end
+            self.first_at = self.first_at or time.monotonic()
+        else:
+            self.end = event
+
+    @property
+    def writing_s(self) -> float:
+        return time.monotonic() - self.first_at if self.first_at else 0.0
+
+
+async def follow(
+    client: Client, job: Job, stop: asyncio.Event, *, tempo_s: float = TEMPO_S, pulse_s: float = PULSE_S
+) -> AsyncGenerator[Progress, None]:
+    """Ask, and tell how far the answer is: not more often than `tempo_s`, not more rarely than `pulse_s`.
+
+    Setting `stop` cancels the job and ends the answer with what there is. Leaving early cancels it too.
+
+    Raises:
+        QueuechatError: it was refused, or ended without an answer.
+    """
+    answer = await _submit(client, job)
+    feed = _Feed(answer, stop)
+    progress = Progress()
+    try:
+        while progress.end is None:
+            for event in await feed.take(pulse_s):
+                progress.accept(event)
+            if progress.end is None and feed.given_up:
+                progress.end = End(Reason.CANCELLED, offset=progress.tokens)
+            if time.monotonic() - progress.asked_at > job.deadline_s + _LATE_S:
+                raise DeadlineExceeded("the deadline passed")
+            yield progress
+            if progress.end is None:
+                await asyncio.sleep(tempo_s)
+    finally:
+        await feed.close()
+        await answer.close()
+
+
+async def _submit(client: Client, job: Job) -> Answer:
+    try:
+        # A subscription waits for a Redis that is away as long as it takes: too long for somebody at a page.
+        async with asyncio.timeout(_SUBMIT_S):
+            return await client.submit([job])
+    except TimeoutError:
+        raise BusUnavailable("Redis does not answer", retry_after=1) from None
+
+
+class _Feed:
+    """An answer's events with a limit on patience, and the wish to stop passed on to Redis."""
+
+    def __init__(self, answer: Answer, stop: asyncio.Event):
+        self._answer = answer
+        self._stop = stop
+        self._stopped_at = 0.0
+        self._taking: asyncio.Task[list[tuple[int, Event]]] | None = None
+        self._stopping = asyncio.create_task(self._pass_on(), name="stop")
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the stop was asked for so long ago that its End will not come (Redis is away)."""
+        return bool(self._stopped_at) and time.monotonic() - self._stopped_at > _STOP_S
+
+    async def take(self, patience_s: float) -> list[Event]:
+        """The next events, or none when patience ends."""
+        # Cancelling `take` could lose what it had in hand, so one that has nothing yet goes on until the next call.
+        self._taking = self._taking or asyncio.create_task(self._answer.take(), name="take")
+        done, _ = await asyncio.wait({self._taking}, timeout=patience_s)
+        if not done:
+            return []
+        taken, self._taking = self._taking, None
+        return [event for _, event in taken.result()]
+
+    async def close(self) -> None:
+        for task in (self._taking, self._stopping):
+            if task:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, QueuechatError):
+                    await task
+
+    async def _pass_on(self) -> None:
+        await self._stop.wait()
+        self._stopped_at = time.monotonic()
+        with contextlib.suppress(QueuechatError):
+            await self._answer.cancel()
+
+
+def failure_of(end: End) -> QueuechatError | None:
+    """Why an answer that ended is not one, or None: an answer that was stopped is one."""
+    if end.reason in DELIVERED or end.reason is Reason.CANCELLED:
+        return None
+    if end.reason is Reason.DEADLINE:
+        return DeadlineExceeded("the deadline passed")
+    if end.error:
+        return from_wire(end.error.code, end.error.message, end.error.param)
+    return JobFailed("The worker gave up on this request")

@@ -1,0 +1,21 @@
+"""What every tab works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from queuechat.client import Client
+from queuechat.roster import Roster
+from ui.board import Board
+from ui.turns import Turns
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The collaborators of one UI process; they live on the loop that Gradio's handlers run on."""
+
+    client: Client
+    roster: Roster
+    board: Board
+    deadline_s: float = 600.0
+    turns: Turns = field(default_factory=Turns)

@@ -1,0 +1,70 @@
+"""One turn as the page sees it: frames that grow to a settled exchange, whatever happens on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from queuechat.errors import NoWorker, QueuechatError
+from ui import wording
+from ui.chat import Exchange, Options, Progress, failure_of, follow, job_of
+from ui.desk import Desk
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The last exchange so far, and what is said of it while it is not settled."""
+
+    exchange: Exchange
+    pending: str = ""
+    live: str = ""
+
+    @property
+    def settled(self) -> bool:
+        return not self.pending and not self.live
+
+
+async def reply(
+    desk: Desk, conversation: Sequence[Exchange], options: Options, stop: asyncio.Event
+) -> AsyncGenerator[Frame, None]:
+    """Answer the last question. The last frame is settled: it has a footer, a notice, or both. Raises nothing."""
+    frame = Frame(replace(conversation[-1], answer="", footer="", notice=""), pending=wording.waiting_line(0, 0))
+    yield frame
+    try:
+        async with aclosing(_frames(desk, conversation, options, stop)) as frames:
+            async for frame in frames:
+                yield frame
+    except QueuechatError as error:
+        yield Frame(replace(frame.exchange, notice=wording.notice_of(error, options.model)))
+    except Exception:
+        log.exception("an answer could not be followed")
+        yield Frame(replace(frame.exchange, notice="Something went wrong in this server; its log says what. Retry."))
+
+
+async def _frames(
+    desk: Desk, conversation: Sequence[Exchange], options: Options, stop: asyncio.Event
+) -> AsyncGenerator[Frame, None]:
+    if not options.model:
+        raise NoWorker(wording.NO_MODEL)
+    model = (await desk.roster.resolve(options.model)).card.name
+    job = job_of(conversation, replace(options, model=model), deadline_s=desk.deadline_s)
+    async with aclosing(follow(desk.client, job, stop)) as steps:
+        async for progress in steps:
+            yield frame_of(conversation[-1].question, progress, model)
+
+
+def frame_of(question: str, progress: Progress, model: str) -> Frame:
+    """What to show of this progress."""
+    exchange = Exchange(question, answer=progress.text)
+    if progress.end:
+        failure = failure_of(progress.end)
+        notice = wording.notice_of(failure, model) if failure else ""
+        return Frame(replace(exchange, footer=wording.footer_line(progress.end, model), notice=notice))
+    if not progress.text:
+        return Frame(exchange, pending=wording.waiting_line(progress.place, progress.eta_s))
+    return Frame(exchange, live=wording.live_line(progress.tokens, progress.writing_s))

@@ -1,0 +1,109 @@
+"""The UI process: one loop with one bus, one client, and every page's handlers, until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator
+
+import gradio as gr
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from queuechat.bus import Bus
+from queuechat.client import Client
+from queuechat.errors import Misconfigured
+from queuechat.roster import Roster
+from queuechat.settings import Settings
+from ui.app import build_app, mount_options
+from ui.board import Board
+from ui.desk import Desk
+
+log = logging.getLogger(__name__)
+
+_FAREWELL_S = 2.0  # for running answers to be cancelled in Redis and told so to their pages
+_CLOSE_S = 2  # for open connections after that
+
+
+def run(settings: Settings, redis_url: str) -> None:
+    """Serve the page in the foreground until SIGTERM or SIGINT.
+
+    Raises:
+        BusUnavailable: Redis does not answer.
+        Misconfigured: the address cannot be listened on, or Redis cannot be used.
+    """
+    asyncio.run(_run(settings, redis_url))
+
+
+async def _run(settings: Settings, redis_url: str) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await serve(settings, redis_url, stop)
+
+
+async def serve(settings: Settings, redis_url: str, stop: asyncio.Event) -> None:
+    """Serve the page until `stop` is set."""
+    with _listen(settings.host, settings.ui_port) as listener:
+        async with _desk(settings, redis_url) as desk:
+            blocks = build_app(desk)
+            app = gr.mount_gradio_app(Starlette(), blocks, "/", **mount_options())
+            await _serve_until(stop, app, listener, desk)
+
+
+@contextlib.asynccontextmanager
+async def _desk(settings: Settings, redis_url: str) -> AsyncIterator[Desk]:
+    bus = await Bus(redis_url).open()
+    try:
+        async with (
+            Client(bus, queue_limit=settings.queue_limit, grace_s=settings.grace_s) as client,
+            Roster(bus) as roster,
+            Board(bus, roster) as board,
+        ):
+            yield Desk(client, roster, board, deadline_s=settings.deadline_s)
+    finally:
+        await bus.close()
+
+
+async def _serve_until(stop: asyncio.Event, app: Starlette, listener: socket.socket, desk: Desk) -> None:
+    server = _Server(
+        uvicorn.Config(app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=_CLOSE_S)
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    log.info("the page is at http://%s:%d", *listener.getsockname()[:2])
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    await desk.turns.stop_all(_FAREWELL_S)
+    _end_heartbeats(app)
+    server.should_exit = True
+    await serving
+
+
+def _end_heartbeats(app: Starlette) -> None:
+    # An open page holds a stream that ends by this alone; `Blocks.close` does it for launched apps, not for mounted.
+    for route in app.routes:
+        if isinstance(route, Mount):
+            route.app.stop_event.set()  # type: ignore[attr-defined]
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: open pages have to be told before it waits for them."""
+
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
+        return contextlib.nullcontext()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=512)
+    except OSError as error:
+        raise Misconfigured(
+            f"cannot listen on {host} port {port} ({error.strerror or error}); "
+            "another port is chosen with QUEUECHAT_UI_PORT"
+        ) from None

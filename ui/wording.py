@@ -1,0 +1,124 @@
+"""The words people read: status, waiting, footers, notices. Plain text; `view` turns it into what the page shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from queuechat.errors import (
+    BusUnavailable,
+    DeadlineExceeded,
+    ModelNotFound,
+    NoWorker,
+    QueuechatError,
+    QueueFull,
+    StateLost,
+)
+from queuechat.protocol import End, Reason, Times
+from queuechat.roster import Census
+
+NO_MODEL = "No worker is running. Start one with `queuechat worker --model smollm2`."
+NO_REDIS = "Redis does not answer."
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def seconds(value: float) -> str:
+    """A duration in as many digits as anybody cares for."""
+    if value < 1:
+        return f"{value:.2f} s"
+    if value < 10:
+        return f"{value:.1f} s"
+    return f"{round(value)} s" if value < 120 else f"{round(value / 60)} min"
+
+
+def status_line(census: Census, waiting: int, running: int) -> str:
+    """The header's line: what is served, by how many, and how busy they are."""
+    models, workers = count(len(census.live), "model"), count(len(census.workers), "worker")
+    return f"{models} · {workers} · {waiting:,} waiting · {running:,} running"
+
+
+def waiting_line(place: int, eta_s: float) -> str:
+    """What the pending bubble says until the first token."""
+    if not place:
+        return "Thinking"
+    line = "Next in line" if place == 1 else f"Number {place:,} in line"
+    return f"{line} · about {max(1, math.ceil(eta_s))} s" if eta_s else line
+
+
+def rate_of(tokens: int, over_s: float) -> str:
+    """Tokens a second; empty when there is nothing to measure between the first and the last."""
+    if tokens < 2 or over_s <= 0:
+        return ""
+    rate = (tokens - 1) / over_s
+    return f"{rate:,.0f} tok/s" if rate >= 10 else f"{rate:.1f} tok/s"
+
+
+def live_line(tokens: int, over_s: float) -> str:
+    """The line under an answer that is still being written."""
+    return " · ".join(part for part in (rate_of(tokens, over_s), count(tokens, "token")) if part)
+
+
+def footer_line(end: End, model: str) -> str:
+    """The line under an answer, all of it by Redis' clock."""
+    parts = [_ending(end.reason), *_intervals(end.times)]
+    if end.times.first:
+        parts.append(rate_of(end.offset, (end.times.ended - end.times.first) / 1000))
+    parts += [count(end.offset, "token"), model]
+    return " · ".join(part for part in parts if part)
+
+
+def _ending(reason: Reason) -> str:
+    return {Reason.CANCELLED: "stopped", Reason.LENGTH: "cut at the token limit"}.get(reason, "")
+
+
+def _intervals(times: Times) -> list[str]:
+    parts = []
+    if times.started:
+        parts.append(f"queued {seconds(max(times.started - times.queued, 0) / 1000)}")
+    if times.first:
+        parts.append(f"first token {seconds(max(times.first - times.started, 0) / 1000)}")
+    return parts
+
+
+def notice_of(error: QueuechatError, model: str) -> str:
+    """What went wrong and what to do, for people; backticks mark commands."""
+    for kind, words in _NOTICES.items():
+        if isinstance(error, kind):
+            return words(error, model)
+    return f"{error.message.rstrip('.')}."
+
+
+def _full(error: QueuechatError, model: str) -> str:
+    wait = f"in {seconds(math.ceil(error.retry_after))}" if error.retry_after else "in a moment"
+    return f"The queue for {model} is full. Try again {wait}."
+
+
+def _unserved(_: QueuechatError, model: str) -> str:
+    if not model:
+        return NO_MODEL
+    return f"No worker serves {model} now. Start one with `queuechat worker --model {model}`, then retry."
+
+
+def _late(_: QueuechatError, model: str) -> str:
+    return "The deadline passed before the answer was complete. Retry, or ask for fewer tokens."
+
+
+def _away(_: QueuechatError, model: str) -> str:
+    return f"{NO_REDIS} Your message is kept: retry when it is back."
+
+
+def _lost(_: QueuechatError, model: str) -> str:
+    return "Redis has forgotten this request. Your message is kept: retry it."
+
+
+_NOTICES: dict[type[QueuechatError], Callable[[QueuechatError, str], str]] = {
+    QueueFull: _full,
+    NoWorker: _unserved,
+    ModelNotFound: _unserved,
+    DeadlineExceeded: _late,
+    BusUnavailable: _away,
+    StateLost: _lost,
+}
