@@ -382,15 +382,20 @@ local function expire(keys)
   return #late
 end
 
-local function place(p, v, delivered)
-  local sid, lane = v[3], v[4]
-  delivered[lane] = delivered[lane] or last_delivered(p .. lane)
-  return #redis.call('XRANGE', p .. lane, '(' .. delivered[lane], sid, 'COUNT', 10000)
+-- The place of each entry that waits in a lane, 1 being next; read once a call, however many ask.
+local function places(p, lane, known)
+  if not known[lane] then
+    local at = {}
+    local entries = redis.call('XRANGE', p .. lane, '(' .. last_delivered(p .. lane), '+', 'COUNT', 10000)
+    for i, entry in ipairs(entries) do at[entry[1]] = i end
+    known[lane] = at
+  end
+  return known[lane]
 end
 
 -- ARGV: ids. "I am still reading." Answers state, next, place in the waiting room (0: taken) of each.
 local function watch(keys, args)
-  local p, t, out, delivered = prefix(keys), now(), {}, {}
+  local p, t, out, known = prefix(keys), now(), {}, {}
   for _, id in ipairs(args) do
     local key = p .. 'job:' .. id
     local v = redis.call('HMGET', key, 'state', 'next', 'sid', 'lane', 'deadline')
@@ -401,7 +406,7 @@ local function watch(keys, args)
         if t > tonumber(v[5]) then
           put_end(p, id, 'deadline', t)
         else
-          at = place(p, v, delivered)
+          at = places(p, v[4], known)[v[3]] or 0
         end
       end
     end

@@ -25,7 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out = Console(highlight=False)  #: data
+#: Data. A pipe or a log file gets whole rows, whatever width it claims to have.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False)  #: everything else
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]

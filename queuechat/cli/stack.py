@@ -89,8 +89,8 @@ class _Stack:
         started = time.monotonic()
         try:
             name = await _ready_model(bus)
-            for port in (self._loaded.api_port, self._loaded.ui_port):
-                while not await asyncio.to_thread(answers, f"http://{self._address}:{port}/"):
+            for page in (f"{self._loaded.api_port}/livez", f"{self._loaded.ui_port}/"):
+                while not await asyncio.to_thread(answers, f"http://{self._address}:{page}"):
                     await asyncio.sleep(0.2)
         except QueuechatError as error:
             err.print(f"queuechat: {error.message}", markup=False)
