@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from api.house import House, Ticket
-from queuechat.client import Answer, Event, Waiting
-from queuechat.errors import BusUnavailable, Cancelled, DeadlineExceeded, JobFailed, QueuechatError, from_wire
-from queuechat.protocol import DELIVERED, End, Job, Reason
+from queuechat.client import Answer, Event, Waiting, failure_of
+from queuechat.errors import BusUnavailable, QueuechatError
+from queuechat.protocol import End, Job
 
 _RETRY_S = 0.5
 
@@ -116,8 +116,8 @@ class Exchange:
         for at, (index, event) in enumerate(events):
             if isinstance(event, End):
                 self._end(index, event)
-                if event.reason not in DELIVERED:
-                    self._failure = failure_of(event)
+                self._failure = failure_of(event)
+                if self._failure:
                     if at == 0:
                         raise self._failure
                     return events[:at]
@@ -142,14 +142,3 @@ class Exchange:
 
     def _age(self) -> float:
         return time.monotonic() - self._ticket.arrived
-
-
-def failure_of(end: End) -> QueuechatError:
-    """The error that an undelivered End stands for."""
-    if end.error:
-        return from_wire(end.error.code, end.error.message, end.error.param)
-    if end.reason is Reason.CANCELLED:
-        return Cancelled("the request was cancelled")
-    if end.reason is Reason.DEADLINE:
-        return DeadlineExceeded("the request was not answered within its deadline")
-    return JobFailed("the request could not be answered")

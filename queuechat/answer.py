@@ -13,8 +13,17 @@ from dataclasses import dataclass
 
 from queuechat import keys
 from queuechat.bus import Bus, Sight
-from queuechat.errors import BusUnavailable, QueuechatError, StateLost, StreamDiverged
-from queuechat.protocol import Chunk, End, decode_event
+from queuechat.errors import (
+    BusUnavailable,
+    Cancelled,
+    DeadlineExceeded,
+    JobFailed,
+    QueuechatError,
+    StateLost,
+    StreamDiverged,
+    from_wire,
+)
+from queuechat.protocol import DELIVERED, Chunk, End, Reason, decode_event
 
 _BACKLOG = 1024  # messages kept for a slow reader; what is beyond is read from the log when it comes
 
@@ -174,3 +183,16 @@ class Answer:
                 self._accept(index, decode_event(entry.raw), events)
             if len(entries) < 500:
                 return
+
+
+def failure_of(end: End) -> QueuechatError | None:
+    """The error that an End which brought no full answer stands for; None when it did."""
+    if end.reason in DELIVERED:
+        return None
+    if end.error:
+        return from_wire(end.error.code, end.error.message, end.error.param)
+    if end.reason is Reason.CANCELLED:
+        return Cancelled("the request was cancelled")
+    if end.reason is Reason.DEADLINE:
+        return DeadlineExceeded("the request was not answered within its deadline")
+    return JobFailed("the request could not be answered")

@@ -13,12 +13,12 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 from queuechat import keys
-from queuechat.answer import Answer, Event, Waiting
+from queuechat.answer import Answer, Event, Waiting, failure_of
 from queuechat.bus import Bus, Full, Repeated
 from queuechat.errors import BusUnavailable, QueuechatError, QueueFull, RequestNotFound
 from queuechat.protocol import Job
 
-__all__ = ["Answer", "Client", "Event", "Waiting", "with_choices"]
+__all__ = ["Answer", "Client", "Event", "Waiting", "failure_of", "with_choices"]
 
 log = logging.getLogger(__name__)
 

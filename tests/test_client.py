@@ -8,9 +8,17 @@ import pytest
 
 from queuechat import keys
 from queuechat.bus import Bus, Claim, Item
-from queuechat.client import Answer, Client, Event, Waiting
-from queuechat.errors import QueueFull, RequestNotFound, StateLost
-from queuechat.protocol import Chunk, End, Job, Reason, new_id
+from queuechat.client import Answer, Client, Event, Waiting, failure_of
+from queuechat.errors import (
+    Cancelled,
+    ContextLengthExceeded,
+    DeadlineExceeded,
+    JobFailed,
+    QueueFull,
+    RequestNotFound,
+    StateLost,
+)
+from queuechat.protocol import Chunk, End, Failure, Job, Reason, new_id
 
 
 @pytest.fixture
@@ -111,3 +119,12 @@ async def test_a_job_that_is_gone_from_redis_is_an_error_not_silence(bus: Bus, c
 async def test_an_unknown_request_cannot_be_resumed(client: Client, model: str) -> None:
     with pytest.raises(RequestNotFound):
         _ = [event async for event in client.resume(model, new_id())]
+
+
+def test_only_ends_without_a_full_answer_stand_for_an_error() -> None:
+    assert [failure_of(End(reason)) for reason in (Reason.STOP, Reason.LENGTH)] == [None, None]
+    kinds = {Reason.CANCELLED: Cancelled, Reason.DEADLINE: DeadlineExceeded, Reason.DEAD: JobFailed}
+    assert {reason: type(failure_of(End(reason))) for reason in kinds} == kinds
+    refused = failure_of(End(Reason.ERROR, error=Failure("context_length_exceeded", "too long", "messages")))
+    assert isinstance(refused, ContextLengthExceeded)
+    assert (refused.message, refused.param) == ("too long", "messages")

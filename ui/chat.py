@@ -16,8 +16,8 @@ from typing import Any
 
 from queuechat.answer import Answer, Event, Waiting
 from queuechat.client import Client
-from queuechat.errors import BusUnavailable, DeadlineExceeded, JobFailed, QueuechatError, from_wire
-from queuechat.protocol import DELIVERED, Chunk, End, Job, Reason, Sampling, new_id
+from queuechat.errors import BusUnavailable, DeadlineExceeded, QueuechatError
+from queuechat.protocol import Chunk, End, Job, Reason, Sampling, new_id
 
 TEMPO_S = 0.04  #: at most 25 updates a second reach the page
 PULSE_S = 1.0  #: and at least one, so that a page that has left is noticed
@@ -199,14 +199,3 @@ class _Feed:
         self._stopped_at = time.monotonic()
         with contextlib.suppress(QueuechatError):
             await self._answer.cancel()
-
-
-def failure_of(end: End) -> QueuechatError | None:
-    """Why an answer that ended is not one, or None: an answer that was stopped is one."""
-    if end.reason in DELIVERED or end.reason is Reason.CANCELLED:
-        return None
-    if end.reason is Reason.DEADLINE:
-        return DeadlineExceeded("the deadline passed")
-    if end.error:
-        return from_wire(end.error.code, end.error.message, end.error.param)
-    return JobFailed("The worker gave up on this request")

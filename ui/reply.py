@@ -8,9 +8,11 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from queuechat.client import failure_of
 from queuechat.errors import NoWorker, QueuechatError
+from queuechat.protocol import Reason
 from ui import wording
-from ui.chat import Exchange, Options, Progress, failure_of, follow, job_of
+from ui.chat import Exchange, Options, Progress, follow, job_of
 from ui.desk import Desk
 
 log = logging.getLogger(__name__)
@@ -62,7 +64,8 @@ def frame_of(question: str, progress: Progress, model: str) -> Frame:
     """What to show of this progress."""
     exchange = Exchange(question, answer=progress.text)
     if progress.end:
-        failure = failure_of(progress.end)
+        stopped = progress.end.reason is Reason.CANCELLED  # by the reader: what there is, is the answer
+        failure = None if stopped else failure_of(progress.end)
         notice = wording.notice_of(failure, model) if failure else ""
         return Frame(replace(exchange, footer=wording.footer_line(progress.end, model), notice=notice))
     if not progress.text:

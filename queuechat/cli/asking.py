@@ -12,9 +12,9 @@ import typer
 
 from queuechat.bus import Bus
 from queuechat.cli.app import app, err, reachable, settings, with_bus
-from queuechat.client import Client, Waiting
-from queuechat.errors import JobEnded, QueuechatError, from_wire
-from queuechat.protocol import DELIVERED, Chunk, End, Job, Sampling, new_id
+from queuechat.client import Client, Waiting, failure_of
+from queuechat.errors import QueuechatError
+from queuechat.protocol import Chunk, End, Job, Sampling, new_id
 from queuechat.roster import take_census
 from queuechat.settings import Settings
 
@@ -97,9 +97,7 @@ class _Conversation:
 
 def _footer(end: End) -> None:
     times = end.times
-    if end.reason not in DELIVERED:
-        failure = end.error
-        error = from_wire(failure.code, failure.message) if failure else JobEnded(f"the answer ended: {end.reason}")
+    if error := failure_of(end):
         err.print(f"[{error.message}]", style="yellow", markup=False)
     if times.first:
         seconds = max(times.ended - times.first, 1) / 1000

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from queuechat.errors import BusUnavailable, DeadlineExceeded, InvalidRequest, JobFailed, NoWorker, QueueFull
+from queuechat.errors import BusUnavailable, DeadlineExceeded, InvalidRequest, NoWorker, QueueFull
 from queuechat.protocol import Chunk, End, Failure, ModelCard, Reason, Times, WorkerCard
 from queuechat.roster import Census, Model
 from ui import view, wording
-from ui.chat import Exchange, Options, Progress, failure_of, history, job_of, restore, store
+from ui.chat import Exchange, Options, Progress, history, job_of, restore, store
 from ui.reply import frame_of
 
 FOOTED = Exchange("2+2?", "4", footer="queued 0.1 s · 9 tokens · m", notice="careful")
@@ -96,13 +96,11 @@ def test_each_error_has_words_for_people(error: Exception, part: str) -> None:
     assert "ConnectionError" not in words
 
 
-def test_only_ends_without_an_answer_are_failures() -> None:
-    assert [failure_of(End(r)) for r in (Reason.STOP, Reason.LENGTH, Reason.CANCELLED)] == [None] * 3
-    assert isinstance(failure_of(End(Reason.DEADLINE)), DeadlineExceeded)
-    assert isinstance(failure_of(End(Reason.DEAD)), JobFailed)
-    failed = failure_of(End(Reason.ERROR, error=Failure("context_length_exceeded", "too long")))
-    assert failed is not None
-    assert failed.message == "too long"
+def test_an_answer_that_its_reader_stopped_is_an_answer_and_one_that_failed_has_a_notice() -> None:
+    stopped = frame_of("q", Progress("half", 3, end=End(Reason.CANCELLED, 3)), "m")
+    assert (stopped.exchange.answer, stopped.exchange.notice) == ("half", "")
+    failed = frame_of("q", Progress(end=End(Reason.ERROR, error=Failure("invalid_value", "too long"))), "m")
+    assert "too long" in failed.exchange.notice
 
 
 def test_footers_and_notices_are_bubbles_of_their_own_and_escaped() -> None:
