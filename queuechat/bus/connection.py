@@ -47,11 +47,13 @@ async def heeding(call: Awaitable[T]) -> T:
     """The answer to a call of redis-py, unless the task was cancelled meanwhile.
 
     redis-py sends through asyncio.wait_for, and on Python 3.11 that swallows a cancellation which comes just as the
-    sending is done (gh-86296): who then waits for the task would wait for ever.
+    sending is done (gh-86296): who then waits for the task would wait for ever. Before 3.11.3, asyncio.timeout, which
+    redis-py reads with, takes an earlier cancellation of the task for its own (gh-102780): a task that cleans up after
+    it was cancelled therefore speaks through another one.
     """
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
-    answer = await call
+    answer = await (asyncio.ensure_future(call) if before else call)
     if task and task.cancelling() > before:
         raise asyncio.CancelledError
     return answer

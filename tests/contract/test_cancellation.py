@@ -28,6 +28,22 @@ async def test_a_cancelled_call_is_never_taken_for_a_finished_one(bus: Bus) -> N
     assert set(outcomes) == {"ended"}
 
 
+async def test_a_cancelled_task_can_still_speak_to_redis_while_it_cleans_up(bus: Bus, model: str) -> None:
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(20):
+                await bus.cancel(model, ["nobody"])
+            await bus.connection.command("SET", f"{model}:cleaned", "yes")
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait((task,))
+    assert await bus.connection.command("GET", f"{model}:cleaned") == b"yes"
+
+
 async def test_a_bus_whose_calls_were_cancelled_still_answers_rightly(bus: Bus, model: str) -> None:
     async def write_and_read(number: int) -> None:
         await bus.connection.command("SET", f"{model}:{number}", number)
