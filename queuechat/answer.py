@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from queuechat import keys
-from queuechat.bus import Bus, Sight
+from queuechat.bus import Bus, Sight, Subscription
 from queuechat.errors import (
     BusUnavailable,
     Cancelled,
@@ -59,6 +59,7 @@ class Answer:
         self.model = model
         self.id = ids[0]
         self.cursors = [_Cursor(id, next=after) for id in ids]
+        self._subscriptions: list[Subscription] = []
         self._inbox: deque[tuple[int, bytes]] = deque()
         self._news: list[tuple[int, Event]] = []
         self._wake = asyncio.Event()
@@ -96,13 +97,14 @@ class Answer:
         if cancel and not self.ended:
             with contextlib.suppress(QueuechatError):
                 await self.cancel()
-        for cursor in self.cursors:
-            await self._bus.listener.unsubscribe(keys.out(self.model, cursor.job_id))
+        while self._subscriptions:
+            await self._bus.listener.unsubscribe(self._subscriptions.pop())
 
     async def subscribe(self) -> None:
         for index, cursor in enumerate(self.cursors):
             channel = keys.out(self.model, cursor.job_id)
-            await self._bus.listener.subscribe(channel, self._receiver(index), self._resync)
+            subscription = await self._bus.listener.subscribe(channel, self._receiver(index), self._resync)
+            self._subscriptions.append(subscription)
 
     def nothing_missed(self) -> None:
         """Subscribed before anything was said: there is no log to read yet."""

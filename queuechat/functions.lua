@@ -14,10 +14,14 @@
 --   dead, usage     stream
 -- The clock is Redis': hosts may disagree with each other, nobody disagrees with TIME.
 
+-- Raise it with every change: a server keeps the library of the latest revision that it was brought.
+local REVISION = 1
+
 local GROUP = 'workers'
 local KEEP_MS = 900000
 local IDEM_MS = 86400000
 local HANDED_MS = 86400000 -- idle time of an entry that was handed back: over any lease, taken at once
+local FORGET_MS = 3600000
 local MAX_CRASHES = 5
 local FORGIVEN = 32 -- tokens in one epoch that clear a job of its crashes
 
@@ -97,11 +101,17 @@ local function running(state)
   return state == 'waiting' or state == 'running'
 end
 
+-- For so long after a restart nobody could do what is now overdue.
+local function up_for(ms)
+  local uptime = string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)')
+  return tonumber(uptime) * 1000 >= ms
+end
+
 -- Whether a job must not go on: 'cancelled', 'deadline' or nil.
 local function verdict_of(cancel, deadline, grace, seen, t)
   if cancel == '1' then return 'cancelled' end
   if t > tonumber(deadline) then return 'deadline' end
-  if grace ~= '0' and t - tonumber(seen) > tonumber(grace) then return 'cancelled' end
+  if grace ~= '0' and t - tonumber(seen) > tonumber(grace) and up_for(tonumber(grace)) then return 'cancelled' end
 end
 
 -- ARGV: lane limit deadline_ms grace_ms tenant idem_key body_sha, then id and request of each job: all or none.
@@ -192,9 +202,7 @@ end
 
 -- After a restart every idle time has run on while nobody could renew: only what was handed back may be taken.
 local function trusted(idle, lease)
-  if idle >= HANDED_MS then return true end
-  local uptime = string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)')
-  return tonumber(uptime) * 1000 >= 2 * lease
+  return idle >= HANDED_MS or up_for(2 * lease)
 end
 
 local function take_stale(p, stream, worker, nonce, lease, room, t, out)
@@ -240,7 +248,8 @@ local function claim(keys, args)
     local room = tonumber(args[3 + i]) - #out
     if room > 0 then
       if args[6] == '1' then take_again(p, stream, worker, nonce, t, out) end
-      take_stale(p, stream, worker, nonce, lease, room, t, out)
+      room = tonumber(args[3 + i]) - #out
+      if room > 0 then take_stale(p, stream, worker, nonce, lease, room, t, out) end
       room = tonumber(args[3 + i]) - #out
       if room > 0 then take_new(p, stream, worker, nonce, room, t, out) end
     end
@@ -368,9 +377,23 @@ local function cancel(keys, args)
   return out
 end
 
+-- Consumers whose worker is gone for an hour and that hold nothing.
+local function forget_consumers(p)
+  for _, lane in ipairs({ 'jobs', 'bulk' }) do
+    local stream = p .. lane
+    local known = redis.call('EXISTS', stream) == 1 and redis.call('XINFO', 'CONSUMERS', stream, GROUP) or {}
+    for _, row in ipairs(known) do
+      local v = {}
+      for i = 1, #row, 2 do v[row[i]] = row[i + 1] end
+      if v.pending == 0 and v.idle > FORGET_MS then redis.call('XGROUP', 'DELCONSUMER', stream, GROUP, v.name) end
+    end
+  end
+end
+
 -- End what is over its deadline, wherever it stands.
 local function expire(keys)
   local p, t = prefix(keys), now()
+  forget_consumers(p)
   local late = redis.call('ZRANGEBYSCORE', p .. 'deadlines', '-inf', t, 'LIMIT', 0, 100)
   for _, id in ipairs(late) do
     if redis.call('EXISTS', p .. 'job:' .. id) == 1 then

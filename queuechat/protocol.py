@@ -8,7 +8,7 @@ A `Job` asks for one sequence (one choice of a request) or one list of embedding
 from __future__ import annotations
 
 import secrets
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -74,10 +74,14 @@ class Job:
 
     @classmethod
     def decode(cls, raw: bytes) -> Job:
-        fields = _load(raw)
-        sampling = fields.pop("sampling")
-        sampling["logit_bias"] = {int(k): v for k, v in sampling["logit_bias"].items()}
-        return cls(sampling=Sampling(**sampling), **fields)
+        """Raises ValueError for what another release, or nobody, has written."""
+        body = _load(raw)
+        try:
+            sampling = body.pop("sampling")
+            sampling["logit_bias"] = {int(k): v for k, v in sampling["logit_bias"].items()}
+            return cls(sampling=Sampling(**sampling), **body)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a job of this release: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +192,7 @@ class ModelCard:
 
     @classmethod
     def decode(cls, raw: bytes) -> ModelCard:
-        return cls(**_load(raw))
+        return cls(**_known(cls, _load(raw)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +219,7 @@ class WorkerCard:
 
     @classmethod
     def decode(cls, raw: bytes) -> WorkerCard:
-        return cls(**_load(raw))
+        return cls(**_known(cls, _load(raw)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +242,12 @@ def new_id() -> str:
 def choice_id(request_id: str, choice: int) -> str:
     """The job id of a choice: the request's own for the first, `<request>.<k>` for the others."""
     return request_id if choice == 0 else f"{request_id}.{choice}"
+
+
+def _known(kind: type, body: dict[str, Any]) -> dict[str, Any]:
+    """A card may say more than this release knows; a job may not, since every field of it changes the answer."""
+    names = {f.name for f in fields(kind)}
+    return {name: value for name, value in body.items() if name in names}
 
 
 def _load(raw: bytes) -> dict[str, Any]:

@@ -7,8 +7,9 @@ import contextlib
 import difflib
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from queuechat import keys
 from queuechat.bus import Bus
@@ -17,6 +18,8 @@ from queuechat.errors import ModelNotFound, NoWorker, QueuechatError
 from queuechat.protocol import Depth, ModelCard, WorkerCard
 
 log = logging.getLogger(__name__)
+
+C = TypeVar("C", ModelCard, WorkerCard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +96,20 @@ async def take_census(bus: Bus) -> Census:
     if not wanted:
         return Census()
     raws = await bus.connection.insist([("GET", key) for key in wanted])
-    cards = [ModelCard.decode(raw) for raw in raws[: len(names)] if raw]
-    workers = [WorkerCard.decode(raw) for raw in raws[len(names) :] if raw]
+    cards = list(_readable(ModelCard.decode, raws[: len(names)]))
+    workers = list(_readable(WorkerCard.decode, raws[len(names) :]))
     return Census({card.name: Model(card, [w for w in workers if w.model == card.name]) for card in cards})
+
+
+def _readable(decode: Callable[[bytes], C], raws: Iterable[bytes | None]) -> Iterator[C]:
+    """The cards that this release can read; the others are of one that speaks another version."""
+    for raw in raws:
+        if raw is None:
+            continue
+        try:
+            yield decode(raw)
+        except (ValueError, TypeError) as error:
+            log.warning("a card cannot be read: %s", error)
 
 
 async def take_depths(bus: Bus, models: Iterable[str]) -> dict[str, Depth]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -58,7 +59,8 @@ async def test_messages_that_pub_sub_lost_are_read_from_the_log(bus: Bus, client
     job = a_job(model)
     answer = await client.submit([job])
     claim = await owned(bus, model)
-    await bus.listener.unsubscribe(keys.out(model, job.id))
+    for subscription in answer._subscriptions:
+        await bus.listener.unsubscribe(subscription)
     for offset in range(3):
         await say(bus, claim, offset)
     await end(bus, claim, 3)
@@ -105,6 +107,36 @@ async def test_leaving_early_cancels_and_a_reader_who_came_later_does_not(bus: B
     assert (await bus.renew(model, "w"))[job.id] == "OK"
     await answer.close()
     assert (await bus.renew(model, "w"))[job.id] == "CANCEL"
+
+
+async def test_two_readers_of_one_job_both_hear_it_and_one_may_leave(bus: Bus, client: Client, model: str) -> None:
+    job = a_job(model)
+    answer = await client.submit([job])
+    claim = await owned(bus, model)
+    first = client.resume(model, job.id)
+    await say(bus, claim, 0)
+    assert isinstance(await anext(first), Chunk)
+    await first.aclose()  # type: ignore[attr-defined]
+    assert [event.offset for _, event in await answer.take() if isinstance(event, Chunk)] == [0]
+    channel = keys.out(model, job.id)
+    assert await bus.connection.command("PUBSUB", "NUMSUB", channel) == [channel.encode(), 1]
+    await answer.close()
+
+
+async def test_channels_that_nobody_reads_any_more_are_not_asked_for_again(bus: Bus, model: str) -> None:
+    for number in range(50):
+        subscription = await bus.listener.subscribe(f"{model}:{number}", lambda _: None)
+        await bus.listener.unsubscribe(subscription)
+    synced = asyncio.Event()
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+    await bus.listener.subscribe(f"{model}:kept", heard.put_nowait, synced.set)
+    synced.clear()
+    await bus.connection.command("CLIENT", "KILL", "TYPE", "pubsub")
+    await synced.wait()
+    channels = await bus.connection.command("PUBSUB", "CHANNELS", f"{model}:*")
+    assert channels == [f"{model}:kept".encode()]
+    await bus.connection.command("PUBLISH", f"{model}:kept", "still here")
+    assert await heard.get() == b"still here"
 
 
 async def test_a_job_that_is_gone_from_redis_is_an_error_not_silence(bus: Bus, client: Client, model: str) -> None:

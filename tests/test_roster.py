@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
+import orjson
 import pytest
 
+from queuechat import keys
+from queuechat.bus import Bus
 from queuechat.errors import ModelNotFound, NoWorker
 from queuechat.protocol import ModelCard, WorkerCard
-from queuechat.roster import Census, Model
+from queuechat.roster import Census, Model, take_census
 
 
 def a_model(name: str, *aliases: str, states: tuple[str, ...] = ("ready",)) -> Model:
@@ -44,3 +49,14 @@ def test_a_live_model_with_an_alias_wins_over_a_dead_one_of_that_name() -> None:
 )
 def test_a_model_is_as_ready_as_its_best_worker(states: tuple[str, ...], status: str) -> None:
     assert a_model("m", states=states).status == status
+
+
+async def test_a_card_of_another_release_is_passed_over_and_one_that_says_more_is_read(bus: Bus, model: str) -> None:
+    now = int(time.time() * 1000)
+    good = orjson.dumps({"id": f"{model}-1", "model": model, "state": "ready", "colour": "green"})
+    for worker, raw in ((f"{model}-1", b"1" + good), (f"{model}-2", b"9" + good), (f"{model}-3", b"1{}")):
+        await bus.connection.command("SET", keys.worker_card(worker), raw, "PX", 5000)
+        await bus.connection.command("ZADD", keys.WORKERS, now, worker)
+    await bus.connection.command("SET", keys.model_card(model), ModelCard(model).encode(), "EX", 60)
+    await bus.connection.command("ZADD", keys.MODELS, now, model)
+    assert [worker.id for worker in (await take_census(bus)).models[model].workers] == [f"{model}-1"]

@@ -24,6 +24,7 @@ from workers.running import Embedding, Generation
 log = logging.getLogger(__name__)
 
 _EMBED_BATCH = 16
+_UNWANTED = {Verdict.CANCEL: Reason.CANCELLED, Verdict.DEADLINE: Reason.DEADLINE}
 
 
 class Consumer:
@@ -41,6 +42,7 @@ class Consumer:
         self._dirty: dict[Held, None] = {}
         self._draining = False
         self._embeds: set[asyncio.Task[None]] = set()
+        self._death: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
         """Pull and answer until drained."""
@@ -56,9 +58,9 @@ class Consumer:
             )
         ]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            done, _ = await asyncio.wait((*tasks, self._death), return_when=asyncio.FIRST_COMPLETED)
+            for ended in done:
+                ended.result()
         finally:
             for task in (*tasks, *self._embeds):
                 task.cancel()
@@ -94,7 +96,8 @@ class Consumer:
                 await self._take(claim)
             if not claims:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), keys.BEAT_S)
+                    async with asyncio.timeout(keys.BEAT_S):
+                        await self._wake.wait()
         await asyncio.Event().wait()
 
     async def _claim(self, room: int, bulk_room: int) -> list[Claim]:
@@ -145,8 +148,14 @@ class Consumer:
                 self.steps += 1
                 self._mark(held)
             held.finished()
+        except EngineDied as error:
+            if not self._death.done():
+                self._death.set_exception(error)
         except QueuechatError as error:
             held.fail(error)
+        except Exception as error:  # one request's inputs must not cost the others their worker
+            log.exception("request %s cannot be embedded", held.claim.job.id)
+            held.fail(QueuechatError(f"the engine failed on this request ({type(error).__name__})"))
         self._mark(held)
 
     # -- engine ----------------------------------------------------------------------------------------------------
@@ -196,12 +205,16 @@ class Consumer:
         for (held, item), verdict in zip(said, verdicts, strict=True):
             if verdict in (Verdict.OK, Verdict.DUP) or not self._holds(held):
                 continue
-            if verdict is Verdict.CANCEL:
-                self.cancel(item.id)
-            elif verdict is Verdict.DEADLINE:
-                self.cancel(item.id, Reason.DEADLINE)
+            if verdict in _UNWANTED:
+                self._stop(held, _UNWANTED[verdict], item.first)
             elif verdict is Verdict.FENCED or not await self._replayed(held):
                 await self._let_go(held, verdict)
+
+    def _stop(self, held: Held, reason: Reason, offset: int) -> None:
+        held.stop(reason, offset)
+        if isinstance(held, Generation):
+            self.engine.abort(held.prompt.id)
+        self._mark(held)
 
     async def _replayed(self, held: Held) -> bool:
         """Redis has lost the tail of the log: say again all that this owner has said."""

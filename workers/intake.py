@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from queuechat.bus import Bus, Claim
 from queuechat.errors import BusUnavailable, EngineDied, QueuechatError, StreamDiverged
@@ -11,6 +12,8 @@ from workers.engines.base import Caps
 from workers.prompting import Speech, prompt_of
 from workers.running import Embedding, Generation, PrefixHash, check_inputs
 from workers.text.transcript import Transcript
+
+log = logging.getLogger(__name__)
 
 Held = Generation | Embedding
 
@@ -27,9 +30,10 @@ class Intake:
         except (BusUnavailable, EngineDied):
             raise
         except QueuechatError as error:
-            held = Embedding(claim, [])
-            held.fail(error)
-            return held
+            return _failed(claim, error)
+        except Exception as error:  # what one request holds must never end the worker of the others
+            log.exception("request %s cannot be prepared", claim.job.id)
+            return _failed(claim, QueuechatError(f"the worker cannot prepare this request ({type(error).__name__})"))
 
     async def _generation(self, claim: Claim) -> Generation:
         job = claim.job
@@ -62,3 +66,9 @@ class Intake:
         inputs = [encode(i, add_special=True) if isinstance(i, str) else list(i) for i in job.inputs or []]
         check_inputs(inputs, self._caps.context_length)
         return inputs
+
+
+def _failed(claim: Claim, error: QueuechatError) -> Embedding:
+    held = Embedding(claim, [])
+    held.fail(error)
+    return held

@@ -40,6 +40,8 @@ class Speech:
                 "--chat-template",
                 param="messages",
             )
+        if "special_tokens" in job.template_args:
+            raise InvalidRequest("a template argument cannot be called 'special_tokens'", param="chat_template_kwargs")
         text = render(
             self.template,
             job.messages or [],

@@ -46,6 +46,9 @@ class Running(Protocol):
     def replay(self) -> list[Item]:
         """Every item that this owner has published, in order."""
 
+    def stop(self, reason: Reason, offset: int) -> None:
+        """End it at `offset`, whatever else was made: Redis took nothing from there on."""
+
 
 class _Held:
     def __init__(self, claim: Claim, offset: int):
@@ -64,6 +67,12 @@ class _Held:
         """End it with an error that the client sees."""
         failure = Failure(error.code, error.message, error.param)
         self._end = End(Reason.ERROR, self.offset, prompt_tokens=prompt_tokens, error=failure)
+
+    def _cut(self, reason: Reason, offset: int, prompt_tokens: int) -> None:
+        """End it at `offset`: Redis took nothing from there on."""
+        if self._end is None:
+            self.offset = offset
+            self._end = End(reason, offset, prompt_tokens=prompt_tokens)
 
     def _item(self, hashed: Sequence[int], chunk: Chunk) -> Item:
         before, after = self._hash.value, self._hash.update(hashed)
@@ -97,6 +106,10 @@ class Generation(_Held):
         """Tokens of one engine step."""
         if not self.over:
             self._fresh += ids
+
+    def stop(self, reason: Reason, offset: int) -> None:
+        self._fresh.clear()
+        self._cut(reason, offset, len(self.prompt.prompt_ids))
 
     def finished(self, reason: Reason) -> None:
         """The engine's last word."""
@@ -134,6 +147,10 @@ class Embedding(_Held):
 
     def add(self, vectors: Sequence[Sequence[float]]) -> None:
         self._fresh += [list(vector) for vector in vectors]
+
+    def stop(self, reason: Reason, offset: int) -> None:
+        self._fresh.clear()
+        self._cut(reason, offset, sum(map(len, self.inputs)))
 
     def finished(self) -> None:
         self._over = True

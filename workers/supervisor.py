@@ -42,6 +42,8 @@ class Supervisor:
         self._restarts = 0
         self._started = int(time.time() * 1000)
         self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._news = asyncio.Event()  # the card has changed: say so now
         self._speed = _Speed()
 
     @property
@@ -50,9 +52,11 @@ class Supervisor:
 
     def stop(self) -> None:
         """First call: drain. Second call: stop now."""
-        if self._stop.is_set() and self._child:
+        if self._stop.is_set():
             log.info("stopping now")
-            self._child.kill()
+            self._hurry.set()
+            if self._child:
+                self._child.kill()
         self._stop.set()
 
     async def run(self) -> None:
@@ -87,7 +91,8 @@ class Supervisor:
             pause = 0.1 if time.monotonic() - born > 60 else min(pause * 2, 30)
             log.warning("the engine child died (exit code %d); another one starts in %.1f s", code, pause)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._stop.wait()
 
     async def _live_with(self, child: EngineProcess) -> int:
         """From a child's birth to its end, its jobs handed back; answers its exit code."""
@@ -117,12 +122,18 @@ class Supervisor:
         child.kill()
 
     async def _release(self, *, crashed: bool) -> int:
+        """Insist on it, unless we are to stop: then the leases run out by themselves, a little later."""
+        give_up = time.monotonic() + 2 * keys.LEASE_MS / 1000
         while True:
             try:
                 return await self._bus.release(self._spec.model, self.worker, crashed=crashed)
             except QueuechatError as error:
                 log.warning("cannot hand jobs back yet: %s", error)
-                await asyncio.sleep(0.5)
+                if self._hurry.is_set() or (self._stop.is_set() and time.monotonic() > give_up):
+                    return 0
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await self._hurry.wait()
 
     async def _watch(self, child: EngineProcess) -> None:
         """A child that has work and makes no step is as good as dead."""
@@ -130,7 +141,7 @@ class Supervisor:
             if child.status.ready and self._state in ("loading", "restarting"):
                 self._state = "ready"
                 log.info("%s serves %s on %s", self.worker, self._spec.model, child.status.device)
-                await self._beat()
+                self._news.set()
             await asyncio.sleep(0.05 if self._state != "ready" else 1)
         log.error("no engine step for %.0f s: the child is replaced", self._hang_s)
         child.kill()
@@ -139,13 +150,26 @@ class Supervisor:
 
     async def _beat_loop(self) -> None:
         while True:
-            try:
-                await self._beat()
-            except QueuechatError as error:
-                log.warning("no beat: %s", error)
-            await asyncio.sleep(keys.BEAT_S)
+            self._news.clear()
+            # Leases first and by themselves: they must hold when nothing else can be written.
+            for part in (self._keep_leases, self._announce):
+                try:
+                    await part()
+                except QueuechatError as error:
+                    log.warning("no beat: %s", error)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(keys.BEAT_S):
+                    await self._news.wait()
 
-    async def _beat(self) -> None:
+    async def _keep_leases(self) -> None:
+        child, model = self._child, self._spec.model
+        if child and child.stalled_s() < self._hang_s:
+            for id, verdict in (await self._bus.renew(model, self.worker)).items():
+                if verdict is not Verdict.OK:
+                    child.tell(f"{verdict} {id}")
+        await self._bus.expire(model)
+
+    async def _announce(self) -> None:
         spec, child = self._spec, self._child
         now, card = int(time.time() * 1000), self.card()
         commands: list[tuple[object, ...]] = [
@@ -159,11 +183,6 @@ class Supervisor:
             model_card = self.model_card(child).encode()
             commands.append(("SET", keys.model_card(spec.model), model_card, "EX", keys.MODEL_S, *unless_known))
         await self._bus.connection.insist(commands)
-        if child and child.stalled_s() < self._hang_s:
-            for id, verdict in (await self._bus.renew(spec.model, self.worker)).items():
-                if verdict is not Verdict.OK:
-                    child.tell(f"{verdict} {id}")
-        await self._bus.expire(spec.model)
         await self._bus.depth(spec.model)
 
     def card(self) -> WorkerCard:

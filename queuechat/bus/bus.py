@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,9 @@ from queuechat.bus.connection import Connection
 from queuechat.bus.listener import Listener
 from queuechat.bus.values import Accepted, Claim, Entry, Full, Item, Repeated, Sight, Verdict
 from queuechat.errors import IdempotencyMismatch
-from queuechat.protocol import Depth, End, Job
+from queuechat.protocol import Depth, End, Failure, Job, Reason
+
+log = logging.getLogger(__name__)
 
 
 class Bus:
@@ -109,10 +112,21 @@ class Bus:
         """
         args = (worker, nonce, lease_ms, room, bulk_room, int(again))
         rows = await self.connection.call("qc1_claim", keys.jobs(model), *args, patience_s=0)
-        return [
-            Claim(Job.decode(raw), nonce, int(epoch), int(offset), digest.decode(), int(left))
-            for _, raw, epoch, offset, digest, left in rows
-        ]
+        claims = []
+        for id, raw, epoch, offset, digest, left in rows:
+            try:
+                job = Job.decode(raw)
+            except ValueError as error:
+                await self._give_up(model, id.decode(), nonce, int(offset), error)
+                continue
+            claims.append(Claim(job, nonce, int(epoch), int(offset), digest.decode(), int(left)))
+        return claims
+
+    async def _give_up(self, model: str, id: str, nonce: str, offset: int, error: Exception) -> None:
+        """End a job that this release cannot read, so that it does not go round for ever."""
+        log.error("job %s cannot be read: %s", id, error)
+        failure = Failure("job_failed", "the worker cannot read this request: another release of queuechat wrote it")
+        await self.finish(model, [(id, nonce, End(Reason.ERROR, offset, error=failure))])
 
     async def publish(self, model: str, items: Sequence[Item]) -> list[Verdict]:
         """What one engine step (or several, joined) added to all running jobs, in one call."""

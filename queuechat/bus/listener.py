@@ -25,41 +25,61 @@ OnSync = Callable[[], None]
 _HOLD = "qc:listener"  # subscribed for ever, so that the connection always has something to wait for
 
 
-@dataclass(slots=True)
-class _Subscription:
+@dataclass(slots=True, eq=False)
+class Subscription:
+    """One reader of a channel; several may share it."""
+
+    channel: bytes
     on_message: OnMessage
     on_sync: OnSync
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def in_force(self) -> None:
+        self.ready.set()
+        self.on_sync()
 
 
 class Listener:
     """Callbacks by channel; they run on the event loop and must not block or raise."""
 
     def __init__(self, connection: Connection):
+        self._connection = connection
         self._pubsub: PubSub = connection.quiet.pubsub()
-        self._subscriptions: dict[bytes, _Subscription] = {}
+        self._subscriptions: dict[bytes, list[Subscription]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        await self._pubsub.subscribe(_HOLD)
+        """Raises BusUnavailable when Redis does not answer."""
+        await self._connection.patiently(lambda: self._pubsub.subscribe(_HOLD), self._connection.patience_s)
         self._tasks = [
             asyncio.create_task(self._read(), name="listener"),
             asyncio.create_task(self._ping(), name="listener ping"),
         ]
 
-    async def subscribe(self, channel: str, on_message: OnMessage, on_sync: OnSync = lambda: None) -> None:
+    async def subscribe(self, channel: str, on_message: OnMessage, on_sync: OnSync = lambda: None) -> Subscription:
         """Returns when Redis has confirmed it (or, while Redis is away, as soon as it is back)."""
-        subscription = _Subscription(on_message, on_sync)
-        self._subscriptions[channel.encode()] = subscription
-        with contextlib.suppress(*FOREIGN):  # the reader subscribes again when it reconnects
-            await heeding(self._pubsub.subscribe(channel))
-        await subscription.ready.wait()
+        subscription = Subscription(channel.encode(), on_message, on_sync)
+        sharing = self._subscriptions.setdefault(subscription.channel, [])
+        sharing.append(subscription)
+        try:
+            with contextlib.suppress(*FOREIGN):  # the reader subscribes again when it reconnects
+                await heeding(self._pubsub.subscribe(channel))
+            await subscription.ready.wait()
+        except BaseException:
+            await self.unsubscribe(subscription)
+            raise
+        return subscription
 
-    async def unsubscribe(self, channel: str) -> None:
-        """Stop listening; harmless when nobody did."""
-        if self._subscriptions.pop(channel.encode(), None):
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """Stop this reader; safe to call twice."""
+        sharing = self._subscriptions.get(subscription.channel, [])
+        if subscription not in sharing:
+            return
+        sharing.remove(subscription)
+        if not sharing:
+            del self._subscriptions[subscription.channel]
             with contextlib.suppress(*FOREIGN):
-                await heeding(self._pubsub.unsubscribe(channel))
+                await heeding(self._pubsub.unsubscribe(subscription.channel))
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -71,7 +91,7 @@ class Listener:
         while True:
             try:
                 while True:
-                    self._dispatch(await self._pubsub.parse_response(block=True))
+                    await self._dispatch(await self._pubsub.parse_response(block=True))
             except FOREIGN as error:
                 log.warning("pub/sub connection lost (%s); reconnecting", error)
                 await self._reconnect()
@@ -96,13 +116,14 @@ class Listener:
             except FOREIGN:
                 continue
 
-    def _dispatch(self, response: list[bytes]) -> None:
+    async def _dispatch(self, response: list[bytes]) -> None:
         kind, channel = response[0], response[1]
-        subscription = self._subscriptions.get(channel)
-        if subscription is None:
-            return
         if kind == b"message":
-            subscription.on_message(response[2])
-        elif kind == b"subscribe":
-            subscription.ready.set()
-            subscription.on_sync()
+            for subscription in self._subscriptions.get(channel, ()):
+                subscription.on_message(response[2])
+        elif kind in (b"subscribe", b"unsubscribe"):
+            # redis-py keeps books of its own, for when it reconnects.
+            await self._pubsub.handle_message(response)  # type: ignore[no-untyped-call]
+            if kind == b"subscribe":
+                for subscription in list(self._subscriptions.get(channel, ())):
+                    subscription.in_force()

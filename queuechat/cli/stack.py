@@ -75,7 +75,8 @@ class _Stack:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
             try:
-                await asyncio.wait_for(process.wait(), self._loaded.drain_s + 15)
+                async with asyncio.timeout(self._loaded.drain_s + 15):
+                    await process.wait()
             except TimeoutError:
                 process.kill()
 

@@ -30,8 +30,11 @@ class Hand:
 
     async def __aenter__(self) -> Hand:
         await self.beat()
-        await self.bus.listener.subscribe(keys.wake(self.model), lambda _: self._wake.set(), self._wake.set)
-        await self.bus.listener.subscribe(keys.control(self.name), self._told)
+        listen = self.bus.listener.subscribe
+        self._heard = [
+            await listen(keys.wake(self.model), lambda _: self._wake.set(), self._wake.set),
+            await listen(keys.control(self.name), self._told),
+        ]
         self._tasks.append(asyncio.create_task(self._live()))
         return self
 
@@ -39,8 +42,8 @@ class Hand:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.bus.listener.unsubscribe(keys.wake(self.model))
-        await self.bus.listener.unsubscribe(keys.control(self.name))
+        for subscription in self._heard:
+            await self.bus.listener.unsubscribe(subscription)
         await self.bus.connection.insist([("DEL", keys.worker_card(self.name))])
 
     async def beat(self) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from queuechat import keys
 from queuechat.bus import Accepted, Bus, Claim, Full, Item, Repeated, Verdict
+from queuechat.bus.connection import library
 from queuechat.errors import IdempotencyMismatch
 from queuechat.protocol import Chunk, End, Job, Reason, Times, decode_event, new_id
 
@@ -267,6 +268,35 @@ async def test_a_job_that_nobody_watches_any_more_is_cancelled(bus: Bus, model: 
     assert await leftovers(bus, model) == (0, 0, 0)
 
 
+async def test_nobody_is_taken_to_have_left_while_redis_was_down(bus: Bus, model: str) -> None:
+    hours = 3_600_000
+    job = a_job(model)
+    await put(bus, job, grace_s=10 * 3600)
+    now = int((await bus.connection.command("TIME"))[0]) * 1000
+    await bus.connection.command("HSET", keys.job(model, job.id), "seen", now - 11 * hours)
+    assert [claim.job.id for claim in await take(bus, model)] == [job.id]
+
+
+async def test_a_job_that_this_release_cannot_read_ends_and_the_others_run(bus: Bus, model: str) -> None:
+    strange, plain = a_job(model), a_job(model)
+    await put(bus, strange)
+    await put(bus, plain)
+    await bus.connection.command("HSET", keys.job(model, strange.id), "job", b'1{"from":"the future"}')
+    assert [claim.job.id for claim in await take(bus, model)] == [plain.id]
+    (ended,) = await events(bus, strange)
+    assert isinstance(ended, End)
+    assert ended.error is not None
+    assert "another release" in ended.error.message
+
+
+async def test_a_lost_answer_does_not_make_a_worker_take_more_than_it_can_hold(bus: Bus, model: str) -> None:
+    await put(bus, *(a_job(model) for _ in range(6)))
+    await bus.claim(model, "w", "w/1", room=2)
+    await take(bus, model, "other", room=2)
+    await bus.release(model, "other", crashed=False)
+    assert len(await bus.claim(model, "w", "w/1", room=2, again=True)) == 2
+
+
 async def test_a_watcher_sees_its_place_and_then_the_progress(bus: Bus, model: str) -> None:
     jobs = [a_job(model) for _ in range(3)]
     await put(bus, *jobs)
@@ -297,6 +327,17 @@ async def test_depth_tells_what_waits_runs_and_has_ended(bus: Bus, model: str) -
     assert (depth.waiting, depth.running, depth.dead) == (2, 1, 0)
     assert depth.finished_per_s > 0
     assert b'"waiting":2' in await bus.connection.command("GET", keys.depth(model))
+
+
+async def test_an_older_release_leaves_the_functions_of_a_newer_one_alone(bus: Bus) -> None:
+    text, revision, sha = library()
+    newer = text.replace(f"{revision}:{sha}", f"{revision + 1}:newer")
+    await bus.connection.command("FUNCTION", "LOAD", "REPLACE", newer)
+    try:
+        await bus.connection.load_functions()
+        assert await bus.connection.command("FCALL", "qc1_version", 0) == f"{revision + 1}:newer".encode()
+    finally:
+        await bus.connection.command("FUNCTION", "LOAD", "REPLACE", text)
 
 
 async def test_functions_come_back_by_themselves_when_redis_was_flushed(bus: Bus, model: str) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 
 from queuechat import keys
 from queuechat.bus import Bus
 from queuechat.client import Client
 from queuechat.protocol import Chunk, End, Job, Reason, Sampling, new_id
+from tests.conftest import free_port, start_redis
 from tests.processes import Workers, census_when
 
 
@@ -162,10 +164,11 @@ async def test_an_answer_can_be_read_again_from_any_offset_after_its_end(
 
 
 _ROLL_BACK = """
-local rows = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 3)
-redis.call('XDEL', KEYS[1], rows[1][1], rows[2][1])
-redis.call('XSETID', KEYS[1], rows[3][1])
-redis.call('HSET', KEYS[2], 'next', string.match(rows[3][1], '%d+'), 'hash', rows[3][2][4])
+local rows = redis.call('XRANGE', KEYS[1], '-', '+')
+redis.call('DEL', KEYS[1])
+for i = 1, #rows - 2 do redis.call('XADD', KEYS[1], rows[i][1], unpack(rows[i][2])) end
+local last = rows[#rows - 2]
+redis.call('HSET', KEYS[2], 'next', string.match(last[1], '%d+'), 'hash', last[2][4])
 """
 
 
@@ -187,3 +190,68 @@ async def test_a_worker_says_again_what_a_stale_redis_has_forgotten(
     assert text == undisturbed
     again = [event async for event in client.resume(model, job.id)]
     assert "".join(e.text for e in again if isinstance(e, Chunk | End)) == undisturbed
+
+
+async def test_a_request_that_cannot_be_prepared_costs_the_worker_nothing(
+    client: Client, workers: Workers, model: str
+) -> None:
+    await workers.start("echo", model)
+    hostile = Job(new_id(), model, messages=[{"role": "user"}], template_args={"special_tokens": 1})
+    _, _, end = await whole(client, hostile)
+    assert end.error is not None
+    assert (end.reason, end.error.param) == (Reason.ERROR, "chat_template_kwargs")
+    assert (await whole(client, a_job(model, 3)))[2].reason is Reason.LENGTH
+    assert [card.restarts for card in await workers.of(model)] == [0]
+
+
+async def test_a_redis_that_takes_no_writes_for_a_while_only_pauses_the_answer(
+    bus: Bus, client: Client, workers: Workers, model: str
+) -> None:
+    await workers.start("echo", model, "--echo-rate", "50")
+    undisturbed, _, _ = await whole(client, a_job(model, 100))
+    text, paused = "", False
+    async for event in client.ask(a_job(model, 100)):
+        if isinstance(event, Chunk | End):
+            text += event.text
+        if isinstance(event, Chunk) and event.end > 20 and not paused:
+            paused = True
+            await bus.connection.command("CONFIG", "RESETSTAT")
+            await bus.connection.command("CONFIG", "SET", "maxmemory", "1")
+            try:
+                while "errorstat_OOM" not in await bus.connection.command("INFO", "errorstats"):
+                    await asyncio.sleep(0.05)
+            finally:
+                await bus.connection.command("CONFIG", "SET", "maxmemory", "0")
+    assert text == undisturbed
+    assert [card.restarts for card in await workers.of(model)] == [0]
+
+
+async def test_a_cancelled_stream_at_full_speed_ends_as_cancelled_with_its_prompt_counted(
+    client: Client, workers: Workers, model: str
+) -> None:
+    await workers.start("echo", model, "--max-context", "100000")
+    answer = await client.submit([a_job(model, 90_000)])
+    await answer.take()
+    await answer.cancel()
+    events = []
+    while taken := await answer.take():
+        events += [event for _, event in taken]
+    end = events[-1]
+    assert isinstance(end, End)
+    assert (end.reason, end.prompt_tokens) == (Reason.CANCELLED, len("Tell me"))
+    await answer.close()
+
+
+async def test_a_worker_can_be_stopped_while_redis_is_away(tmp_path: Path) -> None:
+    port = free_port()
+    redis = start_redis(tmp_path, port)
+    url = f"redis://127.0.0.1:{port}"
+    bus = await Bus(url).open()
+    workers = Workers(url, bus, tmp_path / "w")
+    command = await workers.start("echo", "lonely")
+    redis.kill()
+    redis.wait()
+    command.send(signal.SIGTERM)
+    command.send(signal.SIGTERM)
+    await command.process.wait()
+    await bus.close()

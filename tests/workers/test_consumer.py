@@ -1,0 +1,59 @@
+"""The consumer with an engine that fails: one request's trouble stays its own, an engine's death is everybody's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from queuechat.bus import Bus
+from queuechat.client import Client
+from queuechat.errors import EngineDied
+from queuechat.protocol import End, Job, Reason, new_id
+from workers.consumer import Consumer
+from workers.engines.echo import EchoEngine
+from workers.prompting import Speech
+
+
+class Fragile(EchoEngine):
+    """An echo whose embeddings fail."""
+
+    def __init__(self, failure: Exception):
+        super().__init__()
+        self._failure = failure
+
+    def embed(self, batch: Sequence[Sequence[int]]) -> list[list[float]]:
+        raise self._failure
+
+
+def consumer_of(bus: Bus, model: str, failure: Exception) -> Consumer:
+    engine = Fragile(failure)
+    return Consumer(bus, engine, Speech(engine.vocabulary, ""), model=model, worker="w")
+
+
+async def test_a_request_on_which_the_engine_fails_ends_and_frees_its_slot(bus: Bus, model: str) -> None:
+    consumer = consumer_of(bus, model, RuntimeError("out of memory"))
+    running = asyncio.create_task(consumer.run())
+    async with Client(bus) as client:
+        events = [event async for event in client.ask(Job(new_id(), model, inputs=["x"]))]
+    end = events[-1]
+    assert isinstance(end, End)
+    assert end.reason is Reason.ERROR
+    assert end.error is not None
+    assert "out of memory" not in end.error.message
+    assert consumer.held == {}
+    consumer.drain()
+    await running
+
+
+async def test_an_engine_that_dies_while_it_embeds_ends_the_consumer_and_leaves_the_job_to_another(
+    bus: Bus, model: str
+) -> None:
+    consumer = consumer_of(bus, model, EngineDied("gone"))
+    async with Client(bus) as client:
+        answer = await client.submit([Job(new_id(), model, inputs=["x"])])
+        with pytest.raises(EngineDied):
+            await consumer.run()
+        assert (await bus.depth(model)).running == 1
+        await answer.close()
