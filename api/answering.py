@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import time
 from collections.abc import Coroutine
 from typing import Any
@@ -21,6 +22,8 @@ from queuechat.errors import QueuechatError
 from queuechat.protocol import End
 
 log = logging.getLogger(__name__)
+
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")  # anything else could forge headers
 
 KEEP_ALIVE_S = 10.0
 LATE_S = 5.0  # Redis ends a late job by itself; this is for one that nobody watches any more
@@ -154,6 +157,6 @@ def headers_of(ticket: Ticket, order: Order) -> dict[str, str]:
     """Which request of the queue this was, and what of it was not looked at."""
     headers = {"x-queuechat-request-id": ticket.id}
     if order.ignored:
-        names = [name if name.isidentifier() and name.isascii() else "?" for name in order.ignored[:20]]
+        names = [name if _PLAIN.fullmatch(name) else "?" for name in order.ignored[:20]]
         headers["x-queuechat-ignored"] = ",".join(name[:64] for name in names)
     return headers

@@ -16,6 +16,8 @@ from queuechat.roster import Model
 
 B = TypeVar("B", bound=Body)
 
+_IGNORED_HEADERS = ("idempotency-key",)
+
 
 async def read(request: Request, kind: type[B]) -> tuple[B, Model]:
     """The checked body and the live model that it names.
@@ -54,6 +56,11 @@ def deadline_of(request: Request, house: House, *, stream: bool) -> float:
 def hold_of(request: Request, house: House) -> float:
     """How long a stream's status is held: well within what the client waits for it."""
     return min(house.settings.hold_s, patience_of(request) / 2)
+
+
+def ignored_of(request: Request, body: Body) -> list[str]:
+    """What was sent and means nothing here: headers, then fields."""
+    return [name for name in _IGNORED_HEADERS if name in request.headers] + body.ignored
 
 
 async def _body(request: Request) -> bytes:

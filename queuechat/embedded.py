@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -77,7 +78,7 @@ class EmbeddedRedis:
         Raises:
             Misconfigured: it cannot be found, or does not start; its log says why.
         """
-        self._dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._own_folder()
         with self._starting():
             self._users = open(self._dir / "redis.users", "w")  # noqa: SIM115  held until leave
             fcntl.flock(self._users, fcntl.LOCK_SH)
@@ -95,6 +96,17 @@ class EmbeddedRedis:
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._shut_down()
         users.close()
+
+    def _own_folder(self) -> None:
+        self._dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            if self._dir.stat().st_mode & stat.S_ISVTX:  # /tmp and its like: not to be closed to the others
+                raise PermissionError
+            self._dir.chmod(0o700)
+        except PermissionError:
+            raise Misconfigured(
+                f"{self._dir} is not yours alone: set QUEUECHAT_STATE_DIR to a folder that is"
+            ) from None
 
     @contextlib.contextmanager
     def _starting(self) -> Iterator[None]:
@@ -123,7 +135,8 @@ class EmbeddedRedis:
             *("--maxmemory-policy", "noeviction", "--daemonize", "no", "--logfile", str(self._dir / "redis.log")),
         ]
         # A session of its own: Ctrl-C in the terminal of one user must not take it from the others.
-        return subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL, pass_fds=[lock])
+        # The umask: the append-only file holds prompts and answers.
+        return subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL, pass_fds=[lock], umask=0o077)
 
     def _shut_down(self) -> None:
         """Returns when its process is gone: the append-only file is complete."""

@@ -7,7 +7,6 @@ Precedence: command-line flag, environment (`QUEUECHAT_*`), `.env`, default. `RE
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +16,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from queuechat.errors import Misconfigured
+from queuechat.masking import without_secrets
 
 Words = Annotated[list[str], NoDecode]
 Secrets = Annotated[list[SecretStr], NoDecode]
@@ -123,7 +123,7 @@ def sources(loaded: Settings) -> list[Source]:
 
 def _shown(name: str, value: Any) -> str:
     if name == "redis_url":
-        return re.sub(r"(?<=:)[^:@/]+(?=@)", "***", value or "")
+        return without_secrets(value or "")
     if isinstance(value, list):
         return ",".join(str(item) for item in value)
     return str(value)

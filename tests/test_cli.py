@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shlex
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from queuechat import keys
 from queuechat.bus import Bus
+from queuechat.client import with_choices
+from queuechat.protocol import Failure, Job, Reason, choice_id, new_id
+from tests.api.hand import Hand
 from tests.processes import Workers
+
+Env = dict[str, str]
 
 
 @pytest.fixture
@@ -20,12 +30,14 @@ async def workers(redis_url: str, bus: Bus, tmp_path: Path) -> object:
     await started.stop()
 
 
-async def run(*arguments: str, url: str | None, folder: Path, stdin: bytes = b"") -> tuple[int, str, str]:
+async def run(
+    *arguments: str, url: str | None, folder: Path, stdin: bytes = b"", more: Env | None = None
+) -> tuple[int, str, str]:
     """Exit code, standard output, standard error."""
     env = {"PATH": "/usr/bin:/bin", "QUEUECHAT_STATE_DIR": str(folder), "COLUMNS": "200", "HOME": str(folder)}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "queuechat", *arguments),
-        env=env | ({"QUEUECHAT_REDIS_URL": url} if url else {}),
+        env=env | ({"QUEUECHAT_REDIS_URL": url} if url else {}) | (more or {}),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -73,6 +85,93 @@ async def test_a_question_is_answered_on_standard_output_and_the_footer_is_not_i
     assert piped == out
 
 
+@pytest.fixture
+async def hand(bus: Bus, model: str) -> AsyncIterator[Hand]:
+    async with Hand(bus, model) as opened:
+        yield opened
+
+
+async def test_a_question_keeps_to_the_deadline_and_the_grace_of_the_settings(
+    redis_url: str, hand: Hand, tmp_path: Path
+) -> None:
+    limits = {"QUEUECHAT_DEADLINE_S": "33", "QUEUECHAT_GRACE_S": "44"}
+    asked = asyncio.create_task(run("chat", "-m", hand.model, "hi", url=redis_url, folder=tmp_path, more=limits))
+    claim = await hand.one()
+    grace = await hand.bus.connection.command("HGET", keys.job(hand.model, claim.job.id), "grace")
+    assert (claim.job.deadline_s, grace) == (33, b"44000")
+    await hand.end(claim)
+    assert (await asked)[0] == 0
+
+
+async def test_a_question_without_a_full_answer_ends_with_exit_code_one(
+    redis_url: str, hand: Hand, tmp_path: Path
+) -> None:
+    asked = asyncio.create_task(run("chat", "-m", hand.model, "hi", url=redis_url, folder=tmp_path))
+    claim = await hand.one()
+    await hand.say(claim, "half")
+    await hand.end(claim, Reason.ERROR, error=Failure("job_failed", "it broke"))
+    code, out, err = await asked
+    assert (code, out) == (1, "half\n")
+    assert "[it broke]" in err
+
+
+async def test_a_conversation_goes_on_without_the_question_that_failed(
+    redis_url: str, hand: Hand, tmp_path: Path
+) -> None:
+    terminal, its_end = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "queuechat", "chat", "-m", hand.model),
+        env={"PATH": "/usr/bin:/bin", "QUEUECHAT_REDIS_URL": redis_url, "HOME": str(tmp_path)},
+        stdin=its_end,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    os.close(its_end)
+    os.write(terminal, b"one\ntwo\ntwo\nthree\n\x04")
+    await hand.tell("uno")
+    claim = await hand.one()
+    await hand.say(claim, "half")
+    await hand.end(claim, Reason.ERROR, error=Failure("job_failed", "it broke"))
+    await hand.tell("dos")
+    last = await hand.tell("tres")
+    assert await process.wait() == 0
+    os.close(terminal)
+    assert last.job.messages is not None
+    assert [turn["content"] for turn in last.job.messages] == ["one", "uno", "two", "dos", "three"]
+
+
+async def test_a_cancelled_request_is_cancelled_with_all_its_answers(
+    redis_url: str, hand: Hand, tmp_path: Path
+) -> None:
+    id = new_id()
+    jobs = with_choices(Job(id, hand.model, prompt="x"), 3, [choice_id(id, k) for k in range(3)])
+    await hand.bus.enqueue(jobs, limit=0, grace_s=0)
+    code, out, _ = await run("cancel", f"chatcmpl-{id}", url=redis_url, folder=tmp_path)
+    assert (code, out) == (0, "cancelled\n")
+    assert {seen.state for seen in await hand.bus.watch(hand.model, [job.id for job in jobs])} == {"cancelled"}
+    code, out, _ = await run("cancel", id, url=redis_url, folder=tmp_path)
+    assert (code, out) == (0, "had ended already\n")
+
+
+async def test_the_explained_commands_give_the_numbers_of_the_table(redis_url: str, hand: Hand, tmp_path: Path) -> None:
+    lanes: tuple[Literal["jobs", "bulk"], ...] = ("jobs", "jobs", "jobs", "jobs", "bulk", "bulk", "bulk")
+    for lane in lanes:
+        await hand.bus.enqueue([Job(new_id(), hand.model, prompt="x", lane=lane)], limit=0, grace_s=0)
+    await hand.bus.claim(hand.model, hand.name, f"{hand.name}/x", room=1)
+    await hand.bus.claim(hand.model, hand.name, f"{hand.name}/y", room=1, bulk_room=3)
+    _, out, _ = await run("queues", "--json", url=redis_url, folder=tmp_path)
+    depth = json.loads(out)[hand.model]
+    _, out, _ = await run("queues", "--explain", url=redis_url, folder=tmp_path)
+    told = out.partition(f"\n{hand.model}:")[2].partition("\n\n")[0]
+    commands = [shlex.split(line.partition("redis-cli ")[2], comments=True) for line in told.splitlines()[1:5]]
+    first, second, jobs, bulk = [await hand.bus.connection.command(*command) for command in commands]
+    running, running_bulk = first["pending"], second["pending"]
+    assert running_bulk > 0
+    assert depth["running"] == running + running_bulk
+    assert depth["waiting"] == jobs - running
+    assert depth["bulk_waiting"] == bulk - running_bulk
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -115,6 +214,20 @@ async def test_doctor_finds_a_redis_that_may_lose_requests(redis_url: str, bus: 
     finally:
         await bus.connection.command("CONFIG", "SET", "appendfsync", "always")
     assert "redis-cli CONFIG SET appendfsync always" in ill
+
+
+async def test_doctor_warns_of_an_open_address_until_there_is_a_key(redis_url: str, tmp_path: Path) -> None:
+    url, there = f"{redis_url}/7", {"QUEUECHAT_HOST": "0.0.0.0"}  # a database of its own: other tests make keys
+    _, ill, _ = await run("doctor", url=url, folder=tmp_path, more=there)
+    assert "the API listens on 0.0.0.0" in ill
+    await run("keys", "add", "ci", url=url, folder=tmp_path)
+    _, well, _ = await run("doctor", url=url, folder=tmp_path, more=there)
+    assert "the API listens on" not in well
+
+
+async def test_doctor_warns_of_an_open_address_when_it_cannot_see_the_keys(tmp_path: Path) -> None:
+    _, out, _ = await run("doctor", url="redis://127.0.0.1:1", folder=tmp_path, more={"QUEUECHAT_HOST": "0.0.0.0"})
+    assert "the API listens on 0.0.0.0" in out
 
 
 async def test_config_show_masks_secrets_and_names_sources(tmp_path: Path) -> None:

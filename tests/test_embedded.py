@@ -46,6 +46,24 @@ async def test_what_it_holds_is_there_when_it_runs_again(tmp_path: Path) -> None
             await bus.close()
 
 
+def test_nobody_else_can_read_what_it_holds(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir(mode=0o755)
+    folder.chmod(0o755)
+    with redis_for(None, folder):
+        assert folder.stat().st_mode & 0o777 == 0o700
+        files = [path for path in folder.rglob("*.aof*") if path.is_file()]
+        assert files
+        assert [path for path in files if path.stat().st_mode & 0o077] == []
+
+
+def test_a_folder_that_all_users_share_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    with pytest.raises(Misconfigured, match="QUEUECHAT_STATE_DIR"):
+        EmbeddedRedis(tmp_path).join()
+    assert tmp_path.stat().st_mode & 0o7777 == 0o1777
+
+
 def test_a_url_is_used_as_it_is(tmp_path: Path) -> None:
     with redis_for("redis://elsewhere", tmp_path) as url:
         assert url == "redis://elsewhere"

@@ -53,6 +53,16 @@ async def test_a_redis_that_is_not_there_is_said_without_the_password() -> None:
     await bus.connection.close()
 
 
+@pytest.mark.parametrize(
+    "url", ["redis://:pa/sswd@h", "redis://u:pa?sswd@h", "redis://:pa#sswd@h", "redis://[pa:sswd@h"]
+)
+def test_a_url_that_cannot_be_read_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(Misconfigured, match="%XX") as caught:
+        Bus(url)
+    assert "pa" not in str(caught.value).replace("password", "")
+    assert "sswd" not in str(caught.value).replace("password", "")
+
+
 def test_a_url_of_another_kind_is_refused_with_the_kinds_there_are() -> None:
     with pytest.raises(Misconfigured, match="rediss://"):
         Bus("http://example")

@@ -52,3 +52,28 @@ def test_secrets_are_masked_when_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = " ".join(row.value for row in sources(load()))
     assert "hunter2" not in shown
     assert "@host:6379" in shown
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://user:se:cret@h", "redis://user:***@h"),
+        ("redis://:s3cr@etpass@h", "redis://***@h"),
+        ("redis://:pa/sswd@h/0", "redis://***@h/0"),
+        ("rediss://:pa?ss#wd@h:1", "rediss://***@h:1"),
+        ("redis://secret@h", "redis://***@h"),
+        ("redis://se@cr:et@h", "redis://***@h"),
+        ("//user:secret@h", "//user:***@h"),
+        (":secret@h:6379", "***@h:6379"),
+        ("redis://h/0?password=hunter2", "redis://h/0?password=***"),
+        ("redis://h/0?db=1&PASSWORD=hun&ter2&username=me&db=2", "redis://h/0?db=1&PASSWORD=***&username=***&db=2"),
+        ("redis://h/0?password=hun@ter2", "redis://***@***"),
+        ("redis://u:p@h?ssl_password=hunter2", "redis://u:***@h?ssl_password=***"),
+        ("unix://user:secret@/run/redis.sock?db=1", "unix://user:***@/run/redis.sock?db=1"),
+        ("unix:///run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
+        ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
+    ],
+)
+def test_no_password_is_shown_however_badly_its_url_is_written(url: str, shown: str) -> None:
+    (row,) = [row for row in sources(load(redis_url=url)) if row.name == "redis_url"]
+    assert row.value == shown

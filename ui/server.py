@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import signal
 import socket
@@ -75,7 +76,14 @@ async def _serve_until(stop: asyncio.Event, app: Starlette, listener: socket.soc
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
     stopping = asyncio.create_task(stop.wait(), name="stop")
-    log.info("the page is at http://%s:%d", *listener.getsockname()[:2])
+    host, port = listener.getsockname()[:2]
+    log.info("the page is at http://%s:%d", host, port)
+    if not ipaddress.ip_address(host).is_loopback:
+        log.warning(
+            "ANYONE who can reach %s may use the models: the page has no login and asks for no API key. "
+            "Put a proxy with a login in front, or listen on 127.0.0.1",
+            host,
+        )
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     await desk.turns.stop_all(_FAREWELL_S)

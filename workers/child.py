@@ -71,17 +71,26 @@ def _transformers(spec: Spec) -> Engine:
         max_running=spec.max_running,
         revision=spec.revision,
         max_context=spec.max_context,
+        threads=spec.threads,
     )
     return engine
 
 
 def _llamacpp(spec: Spec) -> Engine:
     source = spec.source
+    if spec.device in ("cuda", "gpu") and import_module("workers.engines.llamacpp_server").device() == "cpu":
+        raise Misconfigured(
+            f"--device {spec.device}, but llama.cpp sees no GPU: use cpu or auto, or a build of xllamacpp for this GPU"
+        )
     if spec.dtype != "auto":
         folder = Path(spec.cache_dir) / "models"
         source = str(import_module("workers.convert").unpacked(Path(source), spec.dtype, cache_dir=folder))
     engine: Engine = import_module("workers.engines.llamacpp").LlamaCppEngine(
-        source, max_running=spec.max_running, max_context=spec.max_context, threads=spec.threads
+        source,
+        max_running=spec.max_running,
+        max_context=spec.max_context,
+        threads=spec.threads,
+        gpu_layers=0 if spec.device == "cpu" else None,
     )
     return engine
 
@@ -102,8 +111,8 @@ class Child:
         listening = asyncio.create_task(self._obey(commands), name="commands")
         engine = await asyncio.to_thread(build, spec)
         try:
-            await asyncio.to_thread(engine.start)
             bus = await Bus(spec.redis_url, patience_s=math.inf).open()
+            await asyncio.to_thread(engine.start)
             template = load_template(spec.chat_template) if spec.chat_template else engine.vocabulary.chat_template
             speech = Speech(engine.vocabulary, template or "")
             self._consumer = Consumer(bus, engine, speech, model=spec.model, worker=spec.worker)

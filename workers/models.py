@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,15 @@ from queuechat import keys
 from queuechat.errors import Misconfigured
 
 EngineName = Literal["echo", "transformers", "llamacpp"]
+
+#: What an engine honours beyond what all do: --name, --max-running, --max-context and --chat-template.
+HONOURED: dict[EngineName, frozenset[str]] = {
+    "echo": frozenset({"echo_rate"}),
+    "llamacpp": frozenset({"device", "dtype", "threads"}),
+    "transformers": frozenset({"device", "dtype", "revision", "threads"}),
+}
+LLAMACPP_DEVICES = ("auto", "cpu", "cuda", "gpu")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +58,63 @@ class Spec:
 
 
 def resolve(
-    model: str, *, engine: str | None = None, names: Sequence[str] = (), device: str = "auto", dtype: str = "auto"
+    model: str,
+    *,
+    engine: str | None = None,
+    names: Sequence[str] = (),
+    device: str = "auto",
+    dtype: str = "auto",
+    revision: str | None = None,
+    threads: int | None = None,
+    echo_rate: float = 0.0,
 ) -> Spec:
     """The spec of a model as the user named it.
 
     Raises:
-        Misconfigured: there is no such thing, or that engine cannot run it.
+        Misconfigured: there is no such thing, that engine cannot run it, or a flag means nothing to it.
     """
     source, default_name = _source(model)
     chosen = _engine(source, engine, device)
     served = [keys.check_model(name) for name in (names or [default_name])]
     if model == "smollm2" and chosen == "llamacpp" and dtype == "auto":
         dtype = "float16"  # so small a model loses too much when its activations are rounded to 8 bits
-    return Spec(served[0], list(served[1:]), chosen, source, device=device, dtype=dtype)
+    spec = Spec(served[0], list(served[1:]), chosen, source, device=device, dtype=dtype)
+    spec = replace(spec, revision=revision, threads=threads, echo_rate=echo_rate)
+    _refuse_meaningless(spec)
+    _refuse_impossible(spec)
+    return spec
+
+
+def _refuse_meaningless(spec: Spec) -> None:
+    """Flags that were given although the engine has no use for them."""
+    known = frozenset().union(*HONOURED.values())
+    given = [f.name for f in fields(Spec) if f.name in known and getattr(spec, f.name) != f.default]
+    if odd := [name for name in given if name not in HONOURED[spec.engine]]:
+        homes = [f"{_flag(name)} is for {' and '.join(e for e in HONOURED if name in HONOURED[e])}" for name in odd]
+        mean, them = ("means", "it") if len(odd) == 1 else ("mean", "them")
+        raise Misconfigured(
+            f"{', '.join(map(_flag, odd))} {mean} nothing to engine {spec.engine!r}; leave {them} out "
+            f"({', '.join(homes)})"
+        )
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _refuse_impossible(spec: Spec) -> None:
+    """What can be told without the packages of the engine; which devices there are, it must tell itself."""
+    if spec.revision is not None and Path(spec.source).is_absolute():
+        raise Misconfigured(f"--revision is for models of the Hub, and {spec.source} is on this machine; leave it out")
+    if spec.engine == "llamacpp" and spec.device not in LLAMACPP_DEVICES:
+        raise Misconfigured(
+            f"engine 'llamacpp' cannot be put on device {spec.device!r}: use cpu, or auto, cuda or gpu for all GPUs "
+            "that llama.cpp sees (CUDA_VISIBLE_DEVICES narrows them)"
+        )
+    if spec.dtype not in DTYPES:
+        raise Misconfigured(f"dtype {spec.dtype!r} is unknown: use {', '.join(DTYPES)}")
+    if spec.engine == "llamacpp" and spec.dtype == "bfloat16":
+        raise Misconfigured("llamacpp computes with the file's own weights (auto), float16 or float32, not bfloat16")
 
 
 def _source(model: str) -> tuple[str, str]:

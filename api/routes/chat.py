@@ -39,7 +39,7 @@ async def create_chat_completion(request: Request) -> Response:
         name=body.model,
         siblings=body.choices,
         include_usage=body.include_usage,
-        ignored=body.ignored,
+        ignored=intake.ignored_of(request, body),
     )
     if stream:
         return StreamedAnswer(house, ticket, order, sse.CHAT, intake.hold_of(request, house))

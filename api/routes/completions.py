@@ -39,7 +39,7 @@ async def create_completion(request: Request) -> Response:
         siblings=body.choices,
         include_usage=body.include_usage,
         echo=[str(prompt) for prompt in body.prompts for _ in range(body.choices)] if body.echo else (),
-        ignored=body.ignored,
+        ignored=intake.ignored_of(request, body),
     )
     if stream:
         return StreamedAnswer(house, ticket, order, sse.COMPLETION, intake.hold_of(request, house))

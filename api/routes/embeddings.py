@@ -36,7 +36,7 @@ async def create_embeddings(request: Request) -> Response:
         tenant=ticket.tenant,
         deadline_s=intake.deadline_of(request, house, stream=False),
     )
-    return Embeddings(house, ticket, Order([job], body.model, ignored=body.ignored), body)
+    return Embeddings(house, ticket, Order([job], body.model, ignored=intake.ignored_of(request, body)), body)
 
 
 class Embeddings(Response):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.schemas.base import Generation, Tokens
-from api.schemas.refusals import CHAT
+from api.schemas.refusals import CHAT, refuse_reserved
 
 
 class TextPart(BaseModel):
@@ -45,6 +45,11 @@ class ChatRequest(Generation):
     messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
     max_completion_tokens: Tokens | None = Field(None, description="wins over max_tokens")
     chat_template_kwargs: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _sets_nothing_of_ours(self) -> ChatRequest:
+        refuse_reserved(self.chat_template_kwargs or {})
+        return self
 
     @property
     def limit(self) -> int | None:

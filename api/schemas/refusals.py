@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from queuechat.errors import UnsupportedParameter
+from queuechat.errors import InvalidRequest, UnsupportedParameter
 
 Neutral = Callable[[Any], bool]
 
@@ -71,6 +71,9 @@ COMPLETIONS: Mapping[str, Neutral] = {
 
 EMBEDDINGS: Mapping[str, Neutral] = {}
 
+#: What a template gets from us; the same names as in workers/text/template.py.
+_RESERVED = frozenset({"messages", "special_tokens", "add_generation_prompt"})
+
 
 def refuse_unsupported(body: Mapping[str, Any], refused: Mapping[str, Neutral]) -> None:
     """Raises UnsupportedParameter for the first such field that is not neutral."""
@@ -82,6 +85,13 @@ def refuse_unsupported(body: Mapping[str, Any], refused: Mapping[str, Neutral]) 
         for index, message in enumerate(messages):
             if isinstance(message, dict):
                 _refuse_in_message(message, f"messages[{index}]")
+
+
+def refuse_reserved(template_kwargs: Mapping[str, Any]) -> None:
+    """Raises InvalidRequest for the first template argument that is not the user's to set."""
+    if taken := _RESERVED & template_kwargs.keys():
+        where = f"chat_template_kwargs.{min(taken)}"
+        raise InvalidRequest(f"`{where}` must be left out: the server sets it", param=where)
 
 
 def _refuse_in_message(message: dict[str, Any], path: str) -> None:

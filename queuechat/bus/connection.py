@@ -6,10 +6,9 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from typing import Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
 import redis.asyncio as aioredis
 from redis.asyncio.retry import Retry
@@ -17,6 +16,7 @@ from redis.backoff import NoBackoff
 
 from queuechat.bus import faults
 from queuechat.errors import Misconfigured
+from queuechat.masking import without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -24,23 +24,15 @@ T = TypeVar("T")
 
 LISTEN_TIMEOUT_S = 15.0
 
-_VERSION = "\nredis.register_function{{function_name='qc1_version', callback=function() return '{sha}' end}}\n"
+_VERSION = "\nredis.register_function{{function_name='qc1_version', callback=function() return '{version}' end}}\n"
 
 
-def library() -> tuple[str, str]:
-    """functions.lua with a `qc1_version` function that answers its hash, and that hash."""
+def library() -> tuple[str, int, str]:
+    """functions.lua with a `qc1_version` function that answers "<revision>:<hash>", its revision and its hash."""
     text = files("queuechat").joinpath("functions.lua").read_text()
     sha = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return text + _VERSION.format(sha=sha), sha
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be logged."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rsplit("@", 1)[1]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+    revision = int(text.partition("local REVISION = ")[2].split()[0])
+    return text + _VERSION.format(version=f"{revision}:{sha}"), revision, sha
 
 
 async def heeding(call: Awaitable[T]) -> T:
@@ -63,7 +55,7 @@ class Connection:
     """A pool of Redis connections. Every call that is made through `call` must be safe to repeat."""
 
     def __init__(self, url: str, *, patience_s: float = 3.0):
-        self.url = without_password(url)
+        self.url = without_secrets(url)
         self._secret_url = url
         self.patience_s = patience_s
         self.redis = self._client(socket_timeout=10, max_connections=64)
@@ -82,26 +74,34 @@ class Connection:
                 timeout=None,
                 **({} if self.url.startswith("unix") else {"socket_connect_timeout": 3, "socket_keepalive": True}),
             )
-        except (ValueError, TypeError) as error:
-            raise Misconfigured(f"{self.url!r} is not a redis://, rediss:// or unix:// URL: {error}") from None
+        except (ValueError, TypeError):
+            # What the parser says may quote the password.
+            raise Misconfigured(
+                f"{self.url!r} is not a redis://, rediss:// or unix:// URL; in its password, write what is neither "
+                "letter nor digit as %XX"
+            ) from None
         return aioredis.Redis(connection_pool=pool)
 
     async def load_functions(self) -> None:
-        """Bring the server our library unless it has this very one.
+        """Bring the server our library, unless it has this very one or one of a later revision.
 
         Raises:
             BusUnavailable: Redis does not answer.
             Misconfigured: it is older than 7.0, or refuses us.
         """
-        text, sha = library()
+        await self.patiently(self._load, self.patience_s)
+
+    async def _load(self) -> None:
+        text, revision, sha = library()
         try:
             found = await heeding(self._execute("FCALL", "qc1_version", 0))
         except faults.FOREIGN as error:
             if not faults.lost_functions(error):
-                raise faults.translate(error, self.url) from error
-            found = b""
-        if found != sha.encode():
-            await self.command("FUNCTION", "LOAD", "REPLACE", text)
+                raise
+            found = b"0:"
+        there, _, its_sha = found.decode().partition(":")
+        if int(there) < revision or (int(there) == revision and its_sha != sha):
+            await heeding(self._execute("FUNCTION", "LOAD", "REPLACE", text))
 
     async def command(self, *args: Any) -> Any:
         """One command, once."""
@@ -122,15 +122,29 @@ class Connection:
         Raises:
             BusUnavailable, Misconfigured, QueuechatError: by `faults.translate`.
         """
-        patience = self.patience_s if patience_s is None else patience_s
-        give_up, pause = time.monotonic() + patience, 0.02
+
+        async def ask() -> Any:
+            return await heeding(self._execute(*commands[0]) if single else self._pipelined(commands))
+
+        async def ask_knowing() -> Any:
+            try:
+                return await ask()
+            except faults.FOREIGN as error:
+                if not faults.lost_functions(error):
+                    raise
+            await self._load()
+            return await ask()
+
+        return await self.patiently(ask_knowing, self.patience_s if patience_s is None else patience_s)
+
+    async def patiently(self, ask: Callable[[], Awaitable[T]], patience_s: float) -> T:
+        """Ask until Redis answers or patience ends; what redis-py raises becomes an error of ours."""
+        give_up, pause = time.monotonic() + patience_s, 0.02
         while True:
             try:
-                return await heeding(self._execute(*commands[0]) if single else self._pipelined(commands))
+                return await ask()
             except faults.FOREIGN as error:
-                if faults.lost_functions(error):
-                    await self.load_functions()
-                elif not faults.is_transient(error) or time.monotonic() + pause > give_up:
+                if not faults.is_transient(error) or time.monotonic() + pause > give_up:
                     raise faults.translate(error, self.url) from error
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.5)

@@ -15,6 +15,8 @@ from importlib import metadata
 from typing import Any, Literal
 
 from queuechat.bus import Bus
+from queuechat.cli.app import with_bus
+from queuechat.credentials import list_keys
 from queuechat.embedded import EmbeddedRedis, find_server
 from queuechat.errors import QueuechatError
 from queuechat.settings import Settings
@@ -149,6 +151,12 @@ def _disk(loaded: Settings) -> Iterator[Finding]:
 
 
 def _keys(loaded: Settings) -> Iterator[Finding]:
-    open_to_all = loaded.host not in ("127.0.0.1", "localhost", "::1") and not loaded.api_keys
-    if open_to_all:
+    guarded = loaded.api_keys or loaded.require_key
+    if loaded.host in ("127.0.0.1", "localhost", "::1") or guarded:
+        return
+    try:
+        stored = with_bus(list_keys, loaded)
+    except QueuechatError:
+        stored = []  # what is wrong with Redis was told already
+    if not stored:
         yield Finding("warn", f"the API listens on {loaded.host}", "set QUEUECHAT_API_KEYS, or queuechat keys add")

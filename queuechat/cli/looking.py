@@ -78,9 +78,10 @@ def _explained(model: str) -> str:
     jobs, bulk = keys.jobs(model), keys.bulk(model)
     lines = (
         f"\n{model}:",
-        f"  RUNNING  redis-cli XPENDING '{jobs}' {keys.GROUP}        # first number",
-        f"  WAITING  redis-cli XLEN '{jobs}'                   # less RUNNING",
-        f"  BULK     redis-cli XLEN '{bulk}'",
+        f"  RUNNING  redis-cli XPENDING '{jobs}' {keys.GROUP}        # first number, and with it that of",
+        f"           redis-cli XPENDING '{bulk}' {keys.GROUP}        # NOGROUP: 0",
+        f"  WAITING  redis-cli XLEN '{jobs}'                   # less the first number of XPENDING '{jobs}'",
+        f"  BULK     redis-cli XLEN '{bulk}'                   # less the first number of XPENDING '{bulk}'",
         f"  OLDEST   redis-cli XINFO GROUPS '{jobs}'           # last-delivered-id; the next entry's id is its time",
         f"  ENDED/S  redis-cli XREVRANGE '{keys.usage(model)}' + - COUNT 64",
         f"  DEAD     redis-cli XLEN '{keys.dead(model)}'",

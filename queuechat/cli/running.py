@@ -51,14 +51,14 @@ def worker(
     model: Model,
     name: Names = None,
     engine: EngineFlag = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, xpu, …")] = "auto",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, xpu, …; llamacpp: cpu or cuda.")] = "auto",
     dtype: Annotated[
         str, typer.Option(help="float32, bfloat16 or float16; llamacpp: auto is the file's own.")
     ] = "auto",
     max_running: Annotated[int | None, typer.Option(min=1, help="Sequences in the batch.")] = None,
     max_context: Annotated[int | None, typer.Option(min=16, help="Tokens of context; the model's own at most.")] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of llamacpp.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of llamacpp or transformers.")] = None,
     chat_template: Annotated[str | None, typer.Option(help="Jinja file or known name; overrides the model's.")] = None,
     echo_rate: Annotated[float, typer.Option(min=0, help="Tokens/s per stream of echo; 0 is full speed.")] = 0.0,
 ) -> None:
@@ -67,7 +67,16 @@ def worker(
     from workers.models import resolve
     from workers.supervisor import supervise
 
-    spec = resolve(model, engine=engine, names=_split(name), device=device, dtype=dtype)
+    spec = resolve(
+        model,
+        engine=engine,
+        names=_split(name),
+        device=device,
+        dtype=dtype,
+        revision=revision,
+        threads=threads,
+        echo_rate=echo_rate,
+    )
     with redis_for(loaded.redis_url, loaded.state_dir) as url:
         spec = replace(
             spec,
@@ -75,10 +84,7 @@ def worker(
             cache_dir=str(loaded.cache_dir),
             max_running=max_running,
             max_context=max_context,
-            revision=revision,
-            threads=threads,
             chat_template=chat_template,
-            echo_rate=echo_rate,
             log_level=loaded.log_level,
             log_json=loaded.log_json,
         )

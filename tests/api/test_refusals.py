@@ -59,6 +59,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"repetition_penalty": 0}, "repetition_penalty"),
     ({"presence_penalty": 2.1}, "presence_penalty"),
     ({"chat_template_kwargs": []}, "chat_template_kwargs"),
+    ({"chat_template_kwargs": {"messages": []}}, "chat_template_kwargs.messages"),
+    ({"chat_template_kwargs": {"special_tokens": {}}}, "chat_template_kwargs.special_tokens"),
+    ({"chat_template_kwargs": {"x": 1, "add_generation_prompt": True}}, "chat_template_kwargs.add_generation_prompt"),
     ({"model": 5}, "model"),
     ({"messages": []}, "messages"),
     ({"messages": "hi"}, "messages"),
@@ -197,3 +200,17 @@ async def test_ignored_names_cannot_forge_headers(site: Site, hand: Hand) -> Non
     response = await asked
     assert "x-evil" not in response.headers
     assert response.headers["x-queuechat-ignored"] == "?,b,?"
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [(CHAT, {"messages": [{"role": "user", "content": "x"}]}), ("/v1/completions", {"prompt": "x"})],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_idempotency_key_is_named_as_ignored(
+    site: Site, hand: Hand, path: str, asked: dict[str, Any], stream: bool
+) -> None:
+    body = {"model": hand.model, "stream": stream, "made_up": 1, **asked}
+    posted = asyncio.create_task(site.http.post(path, json=body, headers={"Idempotency-Key": "k"}))
+    await hand.tell("ok")
+    assert (await posted).headers["x-queuechat-ignored"] == "idempotency-key,made_up"

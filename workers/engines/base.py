@@ -6,7 +6,8 @@ Laws, held by `tests/workers/engines/test_laws.py` for every engine:
 2. Never more than `max_new - len(prefix_ids)` tokens come.
 3. After `abort` at most one more step of tokens comes, then `Finished(reason="cancelled")`. Aborting twice, or
    something unknown, is harmless.
-4. A parameter that the engine cannot honour is refused by `admit`, with its name; none is ignored.
+4. A parameter that the engine cannot honour is refused by `admit`, with its name; none is ignored. So are ids that
+   are not of the vocabulary, by `admit` and by `embed`; nobody else's answer suffers.
 5. Greedy decoding cut anywhere and resumed with `prefix_ids` goes on with the same ids. With `caps.resume ==
    "exact"` that holds for sampled decoding too, alone or in a busy batch.
 6. An engine that dies ends every sequence with `Finished(reason="error", retryable=True)`.
@@ -20,6 +21,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from queuechat.errors import InvalidRequest
 from queuechat.protocol import Sampling
 
 
@@ -100,6 +102,7 @@ class Engine(Protocol):
 
         Raises:
             UnsupportedParameter: the engine cannot honour a sampling parameter; `param` names it.
+            InvalidRequest: an id of prompt or prefix is not of the vocabulary; `param` is "prompt".
             EngineDied: it is not running.
         """
 
@@ -110,10 +113,21 @@ class Engine(Protocol):
         """One list of events per engine step, for as long as the engine lives; called once."""
 
     def embed(self, batch: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Mean-pooled, L2-normalised last hidden states: one vector per input, in order."""
+        """Mean-pooled, L2-normalised last hidden states: one vector per input, in order.
+
+        Raises:
+            InvalidRequest: an id is not of the vocabulary; `param` is "input".
+            EngineDied: it is not running.
+        """
 
     def running(self) -> int:
         """Sequences that were admitted and have not finished."""
 
     def close(self) -> None:
         """Stop and free everything; safe to call twice."""
+
+
+def refuse_unknown(ids: Sequence[int], size: int, *, param: str) -> None:
+    """Raises InvalidRequest for an id that a vocabulary of `size` does not have."""
+    if ids and (min(ids) < 0 or max(ids) >= size):
+        raise InvalidRequest(f"token ids lie in [0, {size})", param=param)

@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from queuechat.errors import EngineDied, InvalidRequest, UnsupportedParameter
-from workers.engines.base import Caps, Finished, Prompt, Step, Tokens, Vocabulary
+from workers.engines.base import Caps, Finished, Prompt, Step, Tokens, Vocabulary, refuse_unknown
 
 _EOS = 0
 _BYTES = 1  # ids 1..256 are bytes: any text can be a prompt
 _WORDS_AT = _BYTES + 256
 _SPOKEN = "queue stream token worker answer river stone light wind paper harbour signal lantern orchard copper meadow"
 _WORDS = _SPOKEN.split()
+_SIZE = _WORDS_AT + len(_WORDS)
 _TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant:"
 
 
@@ -38,7 +39,7 @@ class EchoVocabulary:
 def _piece(id: int) -> bytes:
     if _BYTES <= id < _WORDS_AT:
         return bytes([id - _BYTES])
-    if _WORDS_AT <= id < _WORDS_AT + len(_WORDS):
+    if _WORDS_AT <= id < _SIZE:
         return b" " + _WORDS[id - _WORDS_AT].encode()
     return b""
 
@@ -76,6 +77,7 @@ class EchoEngine:
             raise EngineDied("the echo engine is closed")
         if prompt.sampling.logit_bias:
             raise UnsupportedParameter("echo draws no tokens, so logit_bias has nothing to act on", param="logit_bias")
+        refuse_unknown([*prompt.prompt_ids, *prompt.prefix_ids], _SIZE, param="prompt")
         digest = hashlib.sha512(repr((list(prompt.prompt_ids), prompt.sampling.seed, prompt.sampling.choice)).encode())
         sequence = _Sequence(prompt, digest.digest(), len(prompt.prefix_ids))
         if sequence.at >= prompt.max_new:
@@ -105,6 +107,8 @@ class EchoEngine:
             await asyncio.sleep(due - loop.time() if self._rate else 0)
 
     def embed(self, batch: Sequence[Sequence[int]]) -> list[list[float]]:
+        for ids in batch:
+            refuse_unknown(ids, _SIZE, param="input")
         return [_unit(hashlib.sha512(repr(list(ids)).encode()).digest()) for ids in batch]
 
     def running(self) -> int:

@@ -22,6 +22,7 @@ CPU_PAGE = 32  # tokens
 CPU_STEP = 256  # tokens: a longer prompt is read in pieces, so that answers under way do not wait for all of it
 ACCELERATOR_STEP = 2048
 EMBED_TOKENS = 4096  # per forward pass
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BATCHABLE = {"full_attention", "sliding_attention"}
 
 
@@ -52,20 +53,32 @@ class Loaded:
 
 
 def load(
-    source: str, *, device: str = "auto", dtype: str = "auto", revision: str | None = None, gguf_file: str | None = None
+    source: str,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    revision: str | None = None,
+    gguf_file: str | None = None,
+    threads: int | None = None,
 ) -> Loaded:
     """Loads a folder, a Hub id or a GGUF file; never code that comes with a model, never pickles.
 
+    `threads` of the CPU are torch's, in the whole process.
+
     Raises:
-        Misconfigured: it is not there, is damaged, or is of a kind that cannot be batched continuously.
+        Misconfigured: it is not there, is damaged, or is of a kind that cannot be batched continuously; or there is no
+            such device or dtype.
     """
-    device = _device() if device == "auto" else device
+    device = _device(device)
+    numbers = _dtype(dtype, device)
+    if threads is not None:
+        torch.set_num_threads(threads)
     where = _folder(source, gguf_file)
     try:
         config = AutoConfig.from_pretrained(where, revision=revision, trust_remote_code=False)
         refuse_unbatchable(config, where)
         tokenizer = AutoTokenizer.from_pretrained(where, revision=revision, trust_remote_code=False)
-        model = _model(where, revision, device, dtype)
+        model = _model(where, revision, device, numbers)
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
         raise Misconfigured(f"cannot load {where}: {error}") from error
     if getattr(model, "_is_stateful", False):
@@ -97,11 +110,11 @@ def _folder(source: str, gguf_file: str | None) -> str:
     return str(converted(Path(source, gguf_file) if gguf_file else Path(source)))
 
 
-def _model(where: str, revision: str | None, device: str, dtype: str) -> Any:
+def _model(where: str, revision: str | None, device: str, dtype: torch.dtype) -> Any:
     model = AutoModelForCausalLM.from_pretrained(
         where,
         revision=revision,
-        dtype=_dtype(dtype, device),
+        dtype=dtype,
         attn_implementation=_flash(device),
         device_map=None if device == "cpu" else device,
         use_safetensors=True,
@@ -110,19 +123,31 @@ def _model(where: str, revision: str | None, device: str, dtype: str) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def _device() -> str:
-    for name in ("cuda", "xpu", "mps"):
-        if getattr(torch, name).is_available():
-            return name
-    return "cpu"
+def _device(asked: str) -> str:
+    kinds = [kind for kind in ("cuda", "xpu", "mps") if _count(kind)]
+    if asked == "auto":
+        return (*kinds, "cpu")[0]
+    try:
+        device = torch.device(asked)
+    except RuntimeError:
+        device = None
+    if device is None or (device.index or 0) >= _count(device.type):
+        here = ["auto", "cpu", *(f"{kind}:{n}" for kind in kinds for n in range(_count(kind)))]
+        raise Misconfigured(f"torch finds no device {asked!r} on this machine: use {', '.join(here)}")
+    return "cpu" if device.type == "cpu" else asked
+
+
+def _count(kind: str) -> int:
+    """Devices of a kind that this torch can use."""
+    module: Any = getattr(torch, kind, None)
+    return int(module.device_count()) if module is not None and module.is_available() else 0
 
 
 def _dtype(dtype: str, device: str) -> torch.dtype:
     name = ("float32" if device == "cpu" else "bfloat16") if dtype == "auto" else dtype
-    found = getattr(torch, name, None)
-    if not isinstance(found, torch.dtype):
-        raise Misconfigured(f"dtype {dtype!r} is unknown: use auto, float32, bfloat16 or float16")
-    return found
+    if name not in DTYPES:
+        raise Misconfigured(f"dtype {dtype!r} is unknown: use auto, {', '.join(DTYPES)}")
+    return DTYPES[name]
 
 
 def _flash(device: str) -> str | None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from queuechat.errors import EngineDied, InvalidRequest, Misconfigured
-from workers.engines.base import Caps, Finished, Prompt, Step, Tokens, Vocabulary
+from workers.engines.base import Caps, Finished, Prompt, Step, Tokens, Vocabulary, refuse_unknown
 from workers.engines.gguf_metadata import read_metadata
 from workers.engines.gguf_vocabulary import GgufVocabulary, ServerTokenizer
 from workers.engines.llamacpp_request import completion_request
@@ -82,12 +82,19 @@ class LlamaCppEngine:
         Raises:
             Misconfigured: xllamacpp is missing, the file is none of its models, or memory does not suffice.
         """
-        metadata = read_metadata(self._path)
+        try:
+            self._start(read_metadata(self._path))
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, metadata: dict[str, Any]) -> None:
         if "tokenizer.ggml.tokens" not in metadata:
             raise Misconfigured(f"{self._path!r} has no vocabulary: take the first file of a split model")
         trained = metadata.get(f"{metadata.get('general.architecture')}.context_length", DEFAULT_CONTEXT)
         context = min(trained, self._max_context or DEFAULT_CONTEXT)
-        self.caps = Caps(context, self._max_running, "distribution", embeds=True, device=device())
+        where = "cpu" if self._gpu_layers == 0 else device()
+        self.caps = Caps(context, self._max_running, "distribution", embeds=True, device=where)
         self._folder = tempfile.mkdtemp(prefix="queuechat-")
         socket = str(Path(self._folder) / "llamacpp.sock")
         self._server = self._load(socket, slots=self._max_running, batch=min(_BATCH, context))
@@ -104,6 +111,7 @@ class LlamaCppEngine:
         with self._lock:
             if self._ended:
                 raise EngineDied(f"llama.cpp does not run: {self._ended}")
+            refuse_unknown([*prompt.prompt_ids, *prompt.prefix_ids], len(self._gguf), param="prompt")
             context = self.caps.context_length
             prompt = replace(prompt, max_new=min(prompt.max_new, context - len(prompt.prompt_ids)))
             request = completion_request(
@@ -144,12 +152,14 @@ class LlamaCppEngine:
         """Mean-pooled, L2-normalised last hidden states: one vector per input, in order.
 
         Raises:
-            InvalidRequest: llama.cpp refuses an input: it is empty, or longer than the context.
+            InvalidRequest: an input is empty, longer than the context, or has ids that are not of the vocabulary.
             EngineDied: it is not running.
         """
         with self._embedding:
             if self._ended:
                 raise EngineDied(f"llama.cpp does not run: {self._ended}")
+            for ids in batch:
+                refuse_unknown(ids, len(self._gguf), param="input")
             if self._embedder is None:
                 socket = str(Path(self._folder) / "embed.sock")
                 self._embedder = self._load(socket, slots=1, batch=self.caps.context_length, embedding=True)

@@ -20,7 +20,7 @@ from transformers.generation.continuous_batching.requests import RequestStatus
 
 from queuechat.errors import ContextLengthExceeded, EngineDied, InvalidRequest, Misconfigured
 from workers.engines import packed_attention
-from workers.engines.base import Caps, Finished, Prompt, Step, Tokens, Vocabulary
+from workers.engines.base import Caps, Finished, Prompt, Step, Tokens, Vocabulary, refuse_unknown
 from workers.engines.batch_sampler import BatchSampler, Row, install, make_room
 from workers.engines.hf_model import Loaded, cache_plan, load, mean_pooled
 from workers.sampling import refuse_unusable
@@ -44,9 +44,10 @@ class TransformersEngine:
         revision: str | None = None,
         gguf_file: str | None = None,
         max_context: int | None = None,
+        threads: int | None = None,
     ):
         self._load: Callable[[], Loaded] = partial(
-            load, source, device=device, dtype=dtype, revision=revision, gguf_file=gguf_file
+            load, source, device=device, dtype=dtype, revision=revision, gguf_file=gguf_file, threads=threads
         )
         self._max_running = max_running
         self._max_context = max_context
@@ -116,7 +117,7 @@ class TransformersEngine:
         if self._dead:
             raise EngineDied(f"the transformers engine does not run: {self._dead}")
         for ids in batch:
-            self._check_ids(ids)
+            self._check_ids(ids, param="input")
         with self._embedding, self._undisturbed():
             return mean_pooled(self._model, batch)
 
@@ -142,15 +143,14 @@ class TransformersEngine:
             if self._over:
                 self._end_all()
 
-    def _check_ids(self, ids: Sequence[int]) -> None:
+    def _check_ids(self, ids: Sequence[int], *, param: str = "prompt") -> None:
         """An id that is out of range would kill the step, and with it everyone's answers."""
         if not ids:
-            raise InvalidRequest("an input needs at least one token", param="prompt")
-        if min(ids) < 0 or max(ids) >= self._vocab_size:
-            raise InvalidRequest(f"token ids lie in [0, {self._vocab_size})", param="prompt")
+            raise InvalidRequest("an input needs at least one token", param=param)
+        refuse_unknown(ids, self._vocab_size, param=param)
         if len(ids) > self.caps.context_length:
             raise ContextLengthExceeded(
-                f"{len(ids)} tokens, and the context holds {self.caps.context_length}", param="prompt"
+                f"{len(ids)} tokens, and the context holds {self.caps.context_length}", param=param
             )
 
     def _already_over(self, prompt: Prompt) -> Finished | None:

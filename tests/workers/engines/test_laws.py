@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from queuechat.errors import EngineDied, UnsupportedParameter
+from queuechat.errors import EngineDied, InvalidRequest, UnsupportedParameter
 from queuechat.protocol import Sampling
 from tests.workers.engines.conftest import ENGINES, started
 from tests.workers.engines.driver import GREEDY, Driver
@@ -17,6 +17,7 @@ FOX = "The quick brown fox jumps over the lazy dog. Then the fox"
 RIVER = "Once upon a time there was a river that"
 HOT = Sampling(temperature=2.0, seed=11)
 WARM = Sampling(temperature=0.8, seed=7)
+IDS = {"echo": 273, "transformers": 49152, "llamacpp": 49152}  # of the vocabularies
 
 
 # 1. Contiguous offsets from the prefix, exactly one end.
@@ -187,6 +188,30 @@ async def test_a_logit_bias_decides_or_is_refused_by_name(driver: Driver) -> Non
         assert driver.transcripts[prompt.id].ids == [wanted] * 5
 
 
+@pytest.mark.parametrize("place", ["prompt_ids", "prefix_ids"])
+async def test_ids_outside_the_vocabulary_are_refused_and_hurt_nobody(driver: Driver, place: str) -> None:
+    size = IDS[driver.kind]
+    alone = await driver.ids(FOX, 8)
+    staying = driver.prompt(FOX, 8)
+    driver.engine.admit(staying)
+    for odd in (-1, size, 999_999, 2**40):
+        bad = driver.prompt(RIVER, 8)
+        with pytest.raises(InvalidRequest, match=rf"\[0, {size}\)") as caught:
+            driver.engine.admit(replace(bad, **{place: [1, odd]}))  # type: ignore[arg-type]
+        assert caught.value.param == "prompt"
+        assert bad.id not in driver.transcripts
+    assert (await driver.finished(staying.id)).ids == alone
+    assert driver.engine.running() == 0
+
+
+async def test_the_first_and_the_last_id_of_the_vocabulary_are_taken(driver: Driver) -> None:
+    ends = [0, IDS[driver.kind] - 1]
+    (transcript,) = await driver.run(replace(driver.prompt("", 2), prompt_ids=ends))
+    assert transcript.end.reason == "length"
+    (vector,) = await asyncio.to_thread(driver.engine.embed, [ends])
+    assert sum(value * value for value in vector) == pytest.approx(1, abs=1e-4)
+
+
 async def test_another_seed_or_choice_says_something_else(driver: Driver) -> None:
     first, same, other_seed, other_choice = await driver.run(
         driver.prompt(RIVER, 12, sampling=HOT),
@@ -299,6 +324,17 @@ async def test_embeddings_have_length_one_and_do_not_depend_on_company(driver: D
     assert together[1] == pytest.approx(alone, abs=1e-4)
     for vector in together:
         assert sum(value * value for value in vector) == pytest.approx(1, abs=1e-4)
+
+
+async def test_inputs_with_ids_outside_the_vocabulary_are_not_embedded(driver: Driver) -> None:
+    if not driver.engine.caps.embeds:
+        pytest.skip("this engine does not embed")
+    size = IDS[driver.kind]
+    for odd in (-1, size, 999_999, 2**40):
+        with pytest.raises(InvalidRequest, match=rf"\[0, {size}\)") as caught:
+            await asyncio.to_thread(driver.engine.embed, [[1, 2], [1, odd]])
+        assert caught.value.param == "input"
+    assert len(await asyncio.to_thread(driver.engine.embed, [[1, 2]])) == 1
 
 
 async def test_embedding_and_answering_go_on_side_by_side(driver: Driver) -> None:
