@@ -56,13 +56,19 @@ class Client:
             BusUnavailable: Redis does not answer, or refuses writes.
         """
         answer = Answer(self.bus, jobs[0].model, [job.id for job in jobs])
-        await self._subscribe(answer)
-        answer.nothing_missed()
+        # The subscription is on its way before the jobs are; its confirmation need not be waited for first, since what
+        # a late one misses is read from the log.
+        subscribing = asyncio.create_task(self._subscribe(answer))
         try:
+            await asyncio.sleep(0)
             outcome = await self.bus.enqueue(jobs, limit=self._limit(jobs[0]), grace_s=self._grace_s)
+            await subscribing
         except BaseException:
+            subscribing.cancel()
+            await asyncio.wait((subscribing,))
             await answer.close()
             raise
+        answer.nothing_missed()
         if isinstance(outcome, Full):
             await answer.close(cancel=False)
             raise QueueFull(

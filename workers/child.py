@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import uvloop
 
 from queuechat import logs
 from queuechat.bus import Bus
@@ -184,7 +185,8 @@ def main() -> None:
     """Entry of `python -m workers.child STATUS_FD`."""
     for ignored in (signal.SIGINT, signal.SIGTERM):  # the terminal sends them to us too; the supervisor decides
         signal.signal(ignored, signal.SIG_IGN)
-    code = asyncio.run(_main(int(sys.argv[1])))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        code = runner.run(_main(int(sys.argv[1])))
     sys.stderr.flush()
     os._exit(code)  # engines own threads that a normal exit would wait for
 

@@ -239,12 +239,12 @@ class Consumer:
             await self.bus.release(self.model, self.worker, [id], crashed=False)
 
     def _forget(self, held: Held) -> None:
-        id = held.claim.job.id
+        if len(self.held) >= self.engine.caps.max_running:
+            self._wake.set()  # nobody was waited for while there was no room
         if self._holds(held):
-            del self.held[id]
+            del self.held[held.claim.job.id]
         if isinstance(held, Generation) and held.prompt.id in self._sequences:
             self.engine.abort(held.prompt.id)
-        self._wake.set()
         self._fresh.set()
 
     # -- from outside ----------------------------------------------------------------------------------------------

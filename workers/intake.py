@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 Held = Generation | Embedding
 
+_SHORT = 2000  # characters that are tokenised faster than a thread is woken; longer prompts must not hold up the others
+
 
 class Intake:
     """Prepares claims. What can never work comes back held and already failed, so that it ends like any other."""
@@ -37,12 +39,17 @@ class Intake:
 
     async def _generation(self, claim: Claim) -> Generation:
         job = claim.job
-        prompt_ids = await asyncio.to_thread(self._speech.ids_of, job)
+        prompt_ids = await self._prompt_ids(job)
         prefix_ids = await self._delivered(claim) if claim.offset else []
         # The engine may still be busy ending an earlier epoch of the same job: its events must not be taken for ours.
         prompt = prompt_of(job, f"{job.id}#{claim.epoch}", prompt_ids, prefix_ids, self._speech, self._caps)
         transcript = Transcript(self._speech.vocabulary, stop=job.stop, stop_ids=prompt.stop_ids)
         return Generation(claim, prompt, transcript)
+
+    async def _prompt_ids(self, job: Job) -> list[int]:
+        if len(job.prompt or "") + sum(len(str(m.get("content"))) for m in job.messages or []) < _SHORT:
+            return self._speech.ids_of(job)
+        return await asyncio.to_thread(self._speech.ids_of, job)
 
     async def _delivered(self, claim: Claim) -> list[int]:
         """The ids before `claim.offset`; a former owner may still be writing, what it adds is not ours to read."""
