@@ -31,7 +31,6 @@ class Client:
         self._queue_limit = queue_limit
         self._grace_s = grace_s
         self._answers: set[Answer] = set()
-        self._rates: dict[str, float] = {}
         self._watchdog: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Client:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import orjson
 
@@ -47,7 +47,6 @@ class Spec:
     echo_rate: float = 0.0
     log_level: str = "info"
     log_json: bool = False
-    extra: dict[str, Any] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         return orjson.dumps(asdict(self))

@@ -7,7 +7,6 @@ import hashlib
 import struct
 import time
 from collections.abc import Sequence
-from typing import Protocol
 
 from queuechat.bus import Claim, Item
 from queuechat.errors import ContextLengthExceeded, InvalidRequest, QueuechatError
@@ -29,38 +28,18 @@ class PrefixHash:
         return self.value
 
 
-class Running(Protocol):
-    """What the consumer needs of any job that it holds."""
-
-    claim: Claim
-    verdict: Reason | None  #: why it is being stopped from outside
-    late_at: float  #: time.monotonic() of its deadline
-    over: bool  #: the engine has nothing left to do for it
-
-    def flush(self) -> Item | None:
-        """What was made since the last call, as the next item of a publish."""
-
-    def end(self) -> End | None:
-        """The end, once there is one and everything before it was flushed."""
-
-    def replay(self) -> list[Item]:
-        """Every item that this owner has published, in order."""
-
-    def stop(self, reason: Reason, offset: int) -> None:
-        """End it at `offset`, whatever else was made: Redis took nothing from there on."""
-
-
 class _Held:
     def __init__(self, claim: Claim, offset: int):
         self.claim = claim
-        self.verdict: Reason | None = None
-        self.late_at = time.monotonic() + claim.left_ms / 1000
+        self.verdict: Reason | None = None  #: why it is being stopped from outside
+        self.late_at = time.monotonic() + claim.left_ms / 1000  #: time.monotonic() of its deadline
         self.offset = offset
         self._hash = PrefixHash()
         self._sent: list[Item] = []
         self._end: End | None = None
 
     def replay(self) -> list[Item]:
+        """Every item that this owner has published, in order."""
         return list(self._sent)
 
     def fail(self, error: QueuechatError, prompt_tokens: int = 0) -> None:

@@ -64,7 +64,6 @@ class EchoEngine:
         self.caps = Caps(context_length, max_running, "exact", True, "cpu")
         self.vocabulary: Vocabulary = EchoVocabulary()
         self._sequences: dict[str, _Sequence] = {}
-        self._cancelled: list[str] = []
         self._ready: Step = []
         self._wake = asyncio.Event()
         self._closed = False
