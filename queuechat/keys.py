@@ -8,15 +8,17 @@
     qc:{m}:out:<id>         channel  the same entries, as they happen                 -
     qc:{m}:wake             channel  "there is something to take", to idle workers    -
     qc:{m}:deadlines        zset     id by deadline (ms)                              until the end
-    qc:{m}:dead             stream   dead letters, never the prompt                   last 10,000
+    qc:{m}:pulse            hash     when workers last spoke, and since when they do  -
+    qc:{m}:dead             stream   dead letters, never the prompt                   last 10,000; the job 7 days
     qc:{m}:usage            stream   one entry per ended job                          last 100,000
     qc:{m}:depth            string   JSON for autoscalers, renewed each second        5 s
-    qc:idem:{m}:<sha>       hash     idempotency key -> id and body hash              24 h
+    qc:idem:{m}:<sha>       hash     idempotency key -> id and body hash              end + 15 min
     qc:model:<m>            string   model card                                       24 h after its last worker
     qc:models               zset     directory: model name by last beat (ms)          -
     qc:worker:<w>           string   worker card: liveness and load                   3 s, renewed each second
     qc:workers              zset     directory: worker id by last beat (ms)           -
     qc:control:<w>          channel  "cancel <id>" and "drain" for one worker         -
+    qc:limit:<id>:running   zset     requests of a key that are being answered        10 s, renewed each second
     qc:key:<id>             hash     an API key, hashed                               until revoked
     qc:keys                 set      directory: ids of API keys                       -
 
@@ -31,11 +33,14 @@ from queuechat.errors import InvalidRequest
 
 GROUP = "workers"
 
+PROVEN = 8  #: tokens since it was taken that show that a job does not kill its worker
+SUSPECT = 2  #: crashes in a row after which a job is watched alone
 LEASE_MS = 5_000  #: a running job whose lease was not renewed for so long belongs to whoever takes it
 BEAT_S = 1.0  #: how often leases, worker cards and viewer marks are renewed
 WORKER_MS = 3_000
 MODEL_S = 24 * 3600
 DEPTH_MS = 5_000
+HOLD_MS = 10_000  #: a request whose server died takes a place of its key for so long
 
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
 
@@ -78,8 +83,16 @@ def wake(model: str) -> str:
     return f"qc:{{{model}}}:wake"
 
 
+def deadlines(model: str) -> str:
+    return f"qc:{{{model}}}:deadlines"
+
+
 def dead(model: str) -> str:
     return f"qc:{{{model}}}:dead"
+
+
+def pulse(model: str) -> str:
+    return f"qc:{{{model}}}:pulse"
 
 
 def usage(model: str) -> str:
@@ -104,6 +117,10 @@ def worker_card(worker: str) -> str:
 
 def control(worker: str) -> str:
     return f"qc:control:{worker}"
+
+
+def running(key: str) -> str:
+    return f"qc:limit:{key}:running"
 
 
 def api_key(id: str) -> str:

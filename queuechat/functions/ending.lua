@@ -1,0 +1,75 @@
+-- How a job ends.
+
+local function delivered(reason)
+  return reason == 'stop' or reason == 'length'
+end
+
+-- An answer that was not delivered frees its idempotency key: the same request may be tried again.
+local function settle_idem(idem, id, reason)
+  if not idem or idem == '' then return end
+  if redis.call('HGET', idem, 'id') ~= string.match(id, '^[^.]+') then return end -- another request has it by now
+  if delivered(reason) then
+    redis.call('PEXPIRE', idem, KEEP_MS)
+  else
+    redis.call('DEL', idem)
+  end
+end
+
+-- The only way out. Log, state, queue, usage and the last message change together.
+local function finish(p, id, reason, verdict, t)
+  local key = p .. 'job:' .. id
+  local v = redis.call('HMGET', key, 'sid', 'lane', 'next', 'tenant', 'queued', 'started', 'first', 'crashes', 'worker',
+    'ends', 'idem', 'kills')
+  local event = '1{"o":' .. v[3] .. ',"end":' .. verdict .. ',"at":[' .. v[5] .. ',' .. v[6] .. ',' .. v[7] .. ',' .. t .. ']}'
+  local ends = tonumber(v[10] or 0) + 1
+  redis.call('XADD', p .. 'log:' .. id, v[3] .. '-' .. ends, 'e', event)
+  redis.call('XACK', p .. v[2], GROUP, v[1])
+  redis.call('XDEL', p .. v[2], v[1])
+  redis.call('ZREM', p .. 'deadlines', id)
+  local bill = redis.call('XADD', p .. 'usage', 'MAXLEN', '~', 100000, '*', 'id', id, 'tenant', v[4], 'reason', reason,
+    'tokens', v[3], 'prompt_tokens', string.match(verdict, '"prompt_tokens":(%d+)') or '0',
+    'queued', v[5], 'started', v[6], 'first', v[7], 'ended', t)
+  redis.call('HSET', key, 'state', reason, 'own', '', 'ended', t, 'ends', ends, 'bill', bill)
+  local keep = KEEP_MS
+  if reason == 'dead' then
+    local letter = redis.call('XADD', p .. 'dead', 'MAXLEN', '~', 10000, '*', 'id', id, 'tokens', v[3], 'crashes', v[8], 'kills', v[12] or 0, 'worker', v[9],
+      'tenant', v[4])
+    redis.call('HSET', key, 'letter', letter)
+    keep = KEEP_DEAD_MS
+  end
+  settle_idem(v[11], id, reason)
+  redis.call('PEXPIRE', key, keep)
+  redis.call('PEXPIRE', p .. 'log:' .. id, keep)
+  redis.call('PUBLISH', p .. 'out:' .. id, event)
+end
+
+local VERDICTS = {
+  cancelled = '{"reason":"cancelled","prompt_tokens":0}',
+  deadline = '{"reason":"deadline","prompt_tokens":0}',
+  dead = '{"reason":"dead","prompt_tokens":0,"error":{"code":"job_failed","message":'
+    .. '"the workers that ran this request died; it was put aside as a dead letter"}}',
+}
+
+local function put_end(p, id, reason, t)
+  finish(p, id, reason, VERDICTS[reason], t)
+end
+
+-- Whether a job must not go on: 'cancelled', 'deadline' or nil.
+local function verdict_of(p, cancel, deadline, grace, seen, t)
+  if cancel == '1' then return 'cancelled' end
+  if t > tonumber(deadline) then return 'deadline' end
+  if grace ~= '0' and t - tonumber(seen) > tonumber(grace) and steady_for(p, tonumber(grace), t) then return 'cancelled' end
+end
+
+-- ARGV: id nonce next reason verdict
+local function finish_job(keys, args)
+  local p, id = prefix(keys), args[1]
+  local v = redis.call('HMGET', p .. 'job:' .. id, 'state', 'own', 'next')
+  if not v[1] or not alive(v[1]) then return 'ALREADY' end
+  if v[2] ~= args[2] then return 'FENCED' end
+  if v[3] ~= args[3] then return 'GAP' end
+  finish(p, id, args[4], args[5], now())
+  return 'OK'
+end
+
+redis.register_function { function_name = 'qc1_finish', callback = finish_job, flags = { 'allow-oom' } }

@@ -1,0 +1,66 @@
+-- How a job comes in, or why it does not.
+
+local function used_memory()
+  local info = redis.call('INFO', 'memory')
+  local most = tonumber(string.match(info, '\nmaxmemory:(%d+)'))
+  return most == 0 and 0 or tonumber(string.match(info, 'used_memory:(%d+)')) / most
+end
+
+-- The first request with this idempotency key, while its answer can still be read or is still being made.
+local function seen_before(p, idem, sha)
+  if idem == '' then return nil end
+  local seen = redis.call('HMGET', idem, 'id', 'sha')
+  if not seen[1] then return nil end
+  local state = redis.call('HGET', p .. 'job:' .. seen[1], 'state')
+  if not state or not alive(state) and not delivered(state) then return nil end
+  return seen[2] == sha and { 'DUP', seen[1] } or { 'MISMATCH' }
+end
+
+-- Since when the next in the waiting room waits. A room that fills only because many came at once, and empties as
+-- fast, is no reason to send anybody away.
+local function stuck_since(stream)
+  local first = redis.call('XRANGE', stream, '(' .. last_delivered(stream), '+', 'COUNT', 1)[1]
+  return first and tonumber(string.match(first[1], '^%d+'))
+end
+
+-- Why there is no room for `count` more jobs; nil when there is.
+local function refused(p, stream, count, limit, patience, t)
+  if used_memory() > MEMORY then return { 'MEMORY' } end
+  local depth = waiting(stream)
+  if limit == 0 or depth == 0 and count <= limit then return nil end
+  local each = pace(p, t)
+  if depth + count > limit then return { 'FULL', depth, math.ceil((depth + count - limit) * each) } end
+  if (depth + count) * each > patience and t - (stuck_since(stream) or t) > STUCK_MS then
+    return { 'LATE', depth, math.ceil((depth + count) * each), math.ceil((depth + count) * each - patience) }
+  end
+end
+
+local function put(p, stream, id, job, args, count, t)
+  local lane, deadline = args[1], t + tonumber(args[3])
+  local sid = redis.call('XADD', stream, '*', 'id', id)
+  redis.call('HSET', p .. 'job:' .. id, 'job', job, 'state', 'waiting', 'lane', lane, 'sid', sid, 'own', '',
+    'worker', '', 'epoch', 0, 'next', 0, 'hash', '', 'from', 0, 'crashes', 0, 'kills', 0, 'cancel', '0', 'deadline', deadline,
+    'grace', args[4], 'seen', t, 'tenant', args[5], 'idem', args[6], 'queued', t, 'started', 0, 'first', 0, 'ended', 0,
+    'ends', 0, 'trail', '', 'choices', count)
+  redis.call('ZADD', p .. 'deadlines', deadline, id)
+end
+
+-- ARGV: lane limit deadline_ms grace_ms tenant idem_key body_sha, then id and request of each job: all or none.
+local function enqueue(keys, args)
+  local p, t = prefix(keys), now()
+  local idem, first, count = args[6], args[8], (#args - 7) / 2
+  local stream = p .. args[1]
+  if redis.call('EXISTS', p .. 'job:' .. first) == 1 then return { 'OK' } end
+  ensure(stream)
+  local no = seen_before(p, idem, args[7]) or refused(p, stream, count, tonumber(args[2]), tonumber(args[3]), t)
+  if no then return no end
+  for i = 8, #args, 2 do put(p, stream, args[i], args[i + 1], args, count, t) end
+  if idem ~= '' then
+    redis.call('HSET', idem, 'id', first, 'sha', args[7])
+    redis.call('PEXPIRE', idem, IDEM_MS)
+  end
+  redis.call('PUBLISH', p .. 'wake', count)
+  return { 'OK' }
+end
+
+redis.register_function('qc1_enqueue', enqueue)
