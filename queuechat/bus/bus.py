@@ -1,16 +1,17 @@
-"""The verbs: what a front end and a worker can ask of Redis, each one function of functions.lua or one plain read."""
+"""The verbs: what a front end and a worker can ask of Redis, each one Redis function of ours or one plain read."""
 
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Sequence
 from typing import Any
 
 from queuechat import keys
 from queuechat.bus.connection import Connection
 from queuechat.bus.listener import Listener
-from queuechat.bus.values import Accepted, Claim, Entry, Full, Item, Repeated, Sight, Verdict
-from queuechat.errors import IdempotencyMismatch
+from queuechat.bus.values import Accepted, Claim, Claims, Entry, Item, Repeated, Sight, Verdict
+from queuechat.errors import IdempotencyMismatch, InvalidRequest, MemoryLow, QueuechatError, QueueFull, WaitTooLong
 from queuechat.protocol import Depth, End, Failure, Job, Reason
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class Bus:
 
     async def enqueue(
         self, jobs: Sequence[Job], *, limit: int, grace_s: float, idem: tuple[str, str] | None = None
-    ) -> Accepted | Repeated | Full:
+    ) -> Accepted | Repeated:
         """Put all jobs of one request (same model and lane) into the queue, or none.
 
         Args:
@@ -53,6 +54,9 @@ class Bus:
 
         Raises:
             IdempotencyMismatch: the key was used with another body.
+            QueueFull: they may not all wait.
+            WaitTooLong: by how fast jobs end now, their deadline would pass before their turn.
+            MemoryLow: Redis needs what memory it has for the answers that run.
         """
         head = jobs[0]
         idem_key = keys.idem(head.model, idem[0]) if idem else ""
@@ -67,9 +71,7 @@ class Bus:
                 return Accepted()
             case b"DUP":
                 return Repeated(answer[1].decode())
-            case b"FULL":
-                return Full(answer[1], _wait_s(answer[1] + len(jobs) - limit, answer[2], answer[3]))
-        raise IdempotencyMismatch("this Idempotency-Key was used before with another body")
+        raise _refusal(head.model, len(jobs), answer)
 
     async def cancel(self, model: str, ids: Sequence[str]) -> list[str]:
         """OK, ALREADY (it had ended) or MISSING for each id."""
@@ -81,9 +83,11 @@ class Bus:
         answer = await self.connection.call("qc1_watch", keys.jobs(model), *ids)
         return [Sight(answer[i].decode(), answer[i + 1], answer[i + 2]) for i in range(0, len(answer), 3)]
 
-    async def read_log(self, model: str, id: str, after: int = 0, count: int = 500) -> list[Entry]:
-        """Up to `count` log entries that follow offset `after`, in order."""
-        low = f"({after}-0" if after else "-"
+    async def read_log(
+        self, model: str, id: str, after: int = 0, count: int = 500, *, with_last: bool = False
+    ) -> list[Entry]:
+        """Up to `count` log entries that follow offset `after`, in order; `with_last` also the one that ends there."""
+        low = f"{'' if with_last else '('}{after}-0" if after else "-"
         command = ("XRANGE", keys.log(model, id), low, "+", "COUNT", count)
         rows = (await self.connection.insist([command]))[0]
         return [_entry(fields) for _, fields in rows]
@@ -92,6 +96,14 @@ class Bus:
         """How deep the queues are now; also renews the key that autoscalers read."""
         row = await self.connection.call("qc1_depth", keys.jobs(model), keys.DEPTH_MS)
         return depth_of(row)
+
+    async def find_keys(self, pattern: str) -> list[str]:
+        """Every key that matches (glob; braces mean themselves), once each. For audits: it walks all keys there are."""
+
+        async def walk() -> list[str]:
+            return sorted({key.decode() async for key in self.connection.redis.scan_iter(match=pattern, count=1000)})
+
+        return await self.connection.patiently(walk, self.connection.patience_s)
 
     # -- workers ---------------------------------------------------------------------------------------------------
 
@@ -105,21 +117,27 @@ class Bus:
         bulk_room: int = 0,
         again: bool = False,
         lease_ms: int = keys.LEASE_MS,
-    ) -> list[Claim]:
+        fresh: int = 0,
+        turn: int | None = None,
+    ) -> Claims:
         """Take up to `room` jobs, bulk ones only up to `bulk_room` in all. A worker waits by listening to `wake`.
 
-        `nonce` fences this call's jobs. A call whose answer was lost is made with the same nonce and `again`.
+        `fresh` of the jobs that it runs have not proven themselves yet: no suspect is given to it before they have.
+        `nonce` ("<worker>/<life>.<random>") fences this call's jobs. A call whose answer was lost is made with the same
+        nonce and `again`. `turn` rises with each try, so that one which arrives late does nothing.
         """
-        args = (worker, nonce, lease_ms, room, bulk_room, int(again))
+        args = (worker, nonce, lease_ms, room, bulk_room, int(again), fresh, *(() if turn is None else (turn,)))
         rows = await self.connection.call("qc1_claim", keys.jobs(model), *args, patience_s=0)
-        claims = []
-        for id, raw, epoch, offset, digest, left in rows:
+        claims = Claims()
+        if rows and rows[-1] == b"HELD":
+            claims.held_back = bool(rows.pop())
+        for id, raw, epoch, offset, digest, left, crashes in rows:
             try:
                 job = Job.decode(raw)
             except ValueError as error:
                 await self._give_up(model, id.decode(), nonce, int(offset), error)
                 continue
-            claims.append(Claim(job, nonce, int(epoch), int(offset), digest.decode(), int(left)))
+            claims.append(Claim(job, nonce, int(epoch), int(offset), digest.decode(), int(left), int(crashes)))
         return claims
 
     async def _give_up(self, model: str, id: str, nonce: str, offset: int, error: Exception) -> None:
@@ -142,17 +160,32 @@ class Bus:
         ]
         return [Verdict(word.decode()) for word in await self.connection.insist(commands)]
 
-    async def renew(self, model: str, worker: str) -> dict[str, Verdict]:
-        """Keep the leases of all that this worker owns; what of it should stop is in the answer."""
-        answer = await self.connection.call("qc1_renew", keys.jobs(model), worker)
+    async def renew(self, model: str, owner: str) -> dict[str, Verdict]:
+        """Keep the leases of all that a worker, or one of its lives ("<worker>/<life>"), owns.
+
+        Answers what it owns, and what of that should stop.
+        """
+        answer = await self.connection.call("qc1_renew", keys.jobs(model), owner)
         return {answer[i].decode(): Verdict(answer[i + 1].decode()) for i in range(0, len(answer), 2)}
 
     async def release(
-        self, model: str, worker: str, ids: Sequence[str] = (), *, crashed: bool, patience_s: float | None = None
+        self,
+        model: str,
+        owner: str,
+        ids: Sequence[str] = (),
+        *,
+        crashed: bool,
+        by_itself: bool = False,
+        patience_s: float | None = None,
     ) -> int:
-        """Hand back all (or these) that this worker owns; `crashed` counts against the jobs. Answers how many."""
-        args = (worker, int(crashed), *ids)
-        return int(await self.connection.call("qc1_release", keys.jobs(model), *args, patience_s=patience_s))
+        """Hand back all (or these) that a worker, or one of its lives, owns; answers how many.
+
+        Args:
+            crashed: the worker died, which counts against the jobs.
+            by_itself: nobody killed it, so the only job that had not proven itself is to blame.
+        """
+        how = 2 if crashed and by_itself else int(crashed)
+        return int(await self.connection.call("qc1_release", keys.jobs(model), owner, how, *ids, patience_s=patience_s))
 
     async def leave(self, model: str, worker: str) -> None:
         """Forget this consumer; one that still owns entries stays until they are claimed."""
@@ -165,8 +198,9 @@ class Bus:
 
 def depth_of(row: list[int]) -> Depth:
     """The Depth that `qc1_depth` answered."""
-    waiting, running, bulk, oldest, dead, ended, over_ms = (int(value) for value in row)
-    return Depth(waiting, running, bulk, oldest, dead, round(ended * 1000 / over_ms, 3) if over_ms else 0.0)
+    waiting, running, bulk, oldest, dead, ended, over_ms, pace_us = (int(value) for value in row)
+    rate = round(ended * 1000 / over_ms, 3) if over_ms else 0.0
+    return Depth(waiting, running, bulk, oldest, dead, rate, pace_us / 1e6)
 
 
 def _entry(fields: list[bytes] | dict[bytes, bytes]) -> Entry:
@@ -176,8 +210,26 @@ def _entry(fields: list[bytes] | dict[bytes, bytes]) -> Entry:
     return Entry(row[b"c"], row[b"h"].decode())
 
 
-def _wait_s(jobs: int, ended: int, over_ms: int) -> float:
-    """Seconds until `jobs` places are free at the rate seen, between 1 and 60; 5 when nothing has ended lately."""
-    if not ended:
-        return 5.0
-    return min(max(jobs * over_ms / ended / 1000, 1.0), 60.0)
+def _refusal(model: str, count: int, answer: list[Any]) -> QueuechatError:
+    match answer[0]:
+        case b"MISMATCH":
+            return IdempotencyMismatch("this Idempotency-Key was used before with another body")
+        case b"MEMORY":
+            return MemoryLow(
+                "Redis has little memory left; no new requests until some of it is free", retry_after=_soon(5)
+            )
+        case b"LATE":
+            return WaitTooLong(
+                f"{answer[1]} requests wait for {model!r}: this one would be taken in about {answer[2] / 1000:.0f} s, "
+                "after its deadline",
+                retry_after=_soon(answer[3] / 1000),
+            )
+    if not answer[1]:
+        return InvalidRequest(f"{count} answers at once are more than may wait for {model!r} at all", param="n")
+    wait_s = answer[2] / 1000 if answer[2] else 5
+    return QueueFull(f"{answer[1]} requests wait for {model!r} already; come back later", retry_after=_soon(wait_s))
+
+
+def _soon(seconds: float) -> float:
+    """Between 1 and 60 s, a fifth more or less at random: who was refused together need not come back together."""
+    return min(max(seconds, 1.0), 60.0) * random.uniform(0.8, 1.2)

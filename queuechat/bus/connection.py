@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
-from importlib.resources import files
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, TypeVar, cast
 
-import redis.asyncio as aioredis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.asyncio.client import PubSub
+from redis.exceptions import NoPermissionError
 
-from queuechat.bus import faults
+from queuechat.bus import faults, topology
+from queuechat.bus.cluster import Cluster, address_of
+from queuechat.bus.lua import library
 from queuechat.errors import Misconfigured
 from queuechat.masking import without_secrets
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Ask = Callable[..., Awaitable[Any]]
 
 LISTEN_TIMEOUT_S = 15.0
 _CONNECTIONS = 64
-
-_VERSION = "\nredis.register_function{{function_name='qc1_version', callback=function() return '{version}' end}}\n"
-
-
-def library() -> tuple[str, int, str]:
-    """functions.lua with a `qc1_version` function that answers "<revision>:<hash>", its revision and its hash."""
-    text = files("queuechat").joinpath("functions.lua").read_text()
-    sha = hashlib.sha256(text.encode()).hexdigest()[:16]
-    revision = int(text.partition("local REVISION = ")[2].split()[0])
-    return text + _VERSION.format(version=f"{revision}:{sha}"), revision, sha
 
 
 async def heeding(call: Awaitable[T]) -> T:
@@ -47,27 +38,17 @@ async def heeding(call: Awaitable[T]) -> T:
     """
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
-    answer = await (asyncio.ensure_future(call) if before else call)
-    if task and task.cancelling() > before:
-        raise asyncio.CancelledError
-    return answer
+    try:
+        return await (asyncio.ensure_future(call) if before else call)
+    finally:  # also when it ended as an error: of a connection that was just being made, say
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
-def _quick(kind: Any) -> Any:
-    """The same connection with a cheaper look for left-over bytes before each command.
-
-    redis-py looks by reading with a timeout of 0, which costs a turn of the event loop. What has arrived lies in the
-    stream's buffer by then, so looking there finds the same.
-    """
-
-    class Quick(kind):  # type: ignore[misc]
-        async def can_read_destructive(self) -> bool:
-            stream = self._reader
-            if stream is None or stream.at_eof():
-                raise RedisConnectionError("Connection closed by server.")
-            return bool(stream._buffer)
-
-    return Quick
+def _at_most(seconds: float) -> asyncio.Timeout:
+    task = asyncio.current_task()
+    bounded = 0 < seconds < math.inf and task and not task.cancelling()  # gh-102780, as above
+    return asyncio.timeout(seconds if bounded else None)
 
 
 class Connection:
@@ -75,31 +56,12 @@ class Connection:
 
     def __init__(self, url: str, *, patience_s: float = 3.0):
         self.url = without_secrets(url)
-        self._secret_url = url
+        place = topology.parse(url)
         self.patience_s = patience_s
         self._places = asyncio.Semaphore(_CONNECTIONS)  # redis-py's blocking pool does this at several times the cost
-        self.redis = self._client(socket_timeout=10)
+        self.redis: Any = topology.connect(place, socket_timeout=10)
         # Pub/sub is silent for as long as nothing happens: the listener's pings keep this one from timing out.
-        self.quiet = self._client(socket_timeout=LISTEN_TIMEOUT_S)
-
-    def _client(self, *, socket_timeout: float) -> aioredis.Redis:
-        try:
-            # redis-py's own retries are off: it would repeat calls without telling us that it did.
-            pool = aioredis.ConnectionPool.from_url(
-                self._secret_url,
-                retry=Retry(NoBackoff(), 0),
-                retry_on_timeout=False,
-                socket_timeout=socket_timeout,
-                **({} if self.url.startswith("unix") else {"socket_connect_timeout": 3, "socket_keepalive": True}),
-            )
-        except (ValueError, TypeError):
-            # What the parser says may quote the password.
-            raise Misconfigured(
-                f"{self.url!r} is not a redis://, rediss:// or unix:// URL; in its password, write what is neither "
-                "letter nor digit as %XX"
-            ) from None
-        pool.connection_class = _quick(pool.connection_class)
-        return aioredis.Redis(connection_pool=pool)
+        self.quiet: Any = topology.connect(place, socket_timeout=LISTEN_TIMEOUT_S)
 
     async def load_functions(self) -> None:
         """Bring the server our library, unless it has this very one or one of a later revision.
@@ -111,22 +73,28 @@ class Connection:
         await self.patiently(self._load, self.patience_s)
 
     async def _load(self) -> None:
-        text, revision, sha = library()
-        try:
-            found = await heeding(self._execute("FCALL", "qc1_version", 0))
-        except faults.FOREIGN as error:
-            if not faults.lost_functions(error):
-                raise
-            found = b"0:"
-        there, _, its_sha = found.decode().partition(":")
-        its_revision = int(there) if there.isdecimal() else 0
-        if its_revision < revision or (its_revision == revision and its_sha != sha):
-            await heeding(self._execute("FUNCTION", "LOAD", "REPLACE", text))
+        for ask in (await heeding(self._servers())).values():
+            async with self._places:
+                await heeding(_bring(ask))
+
+    async def _servers(self) -> dict[str, Ask]:
+        """How to ask each server that must have our functions, by its address."""
+        cluster = self.redis
+        if isinstance(cluster, Cluster):
+            return {f"{host}:{port}": partial(cluster.ask, (host, port)) for host, port in await cluster.primaries()}
+        return {self.url: self.redis.execute_command}
 
     async def command(self, *args: Any) -> Any:
         """One command, once."""
         try:
             return await heeding(self._execute(*args))
+        except faults.FOREIGN as error:
+            raise faults.translate(error, self.url) from error
+
+    async def everywhere(self, *args: Any) -> dict[str, Any]:
+        """One command, once, to the server or to each primary of a cluster: the answers by address."""
+        try:
+            return {at: await heeding(ask(*args)) for at, ask in (await heeding(self._servers())).items()}
         except faults.FOREIGN as error:
             raise faults.translate(error, self.url) from error
 
@@ -158,11 +126,16 @@ class Connection:
         return await self.patiently(ask_knowing, self.patience_s if patience_s is None else patience_s)
 
     async def patiently(self, ask: Callable[[], Awaitable[T]], patience_s: float) -> T:
-        """Ask until Redis answers or patience ends; what redis-py raises becomes an error of ours."""
+        """Ask until Redis answers or patience ends; what redis-py raises becomes an error of ours.
+
+        A Redis that keeps silent is given up after `patience_s` as well: who has little of it need not wait for the
+        timeout of the connection.
+        """
         give_up, pause = time.monotonic() + patience_s, 0.02
         while True:
             try:
-                return await ask()
+                async with _at_most(patience_s):
+                    return await ask()
             except faults.FOREIGN as error:
                 if not faults.is_transient(error) or time.monotonic() + pause > give_up:
                     raise faults.translate(error, self.url) from error
@@ -171,16 +144,55 @@ class Connection:
 
     async def _execute(self, *args: Any) -> Any:
         async with self._places:
-            return await self.redis.execute_command(*args)  # type: ignore[no-untyped-call]
+            return await self.redis.execute_command(*args)
 
     async def _pipelined(self, commands: list[tuple[Any, ...]]) -> list[Any]:
-        pipe = self.redis.pipeline(transaction=False)
-        for command in commands:
-            pipe.execute_command(*command)
         async with self._places:
-            answers: list[Any] = await pipe.execute()
+            if isinstance(self.redis, Cluster):
+                answers = await self.redis.pipelined(commands)
+            else:
+                pipe = self.redis.pipeline(transaction=False)
+                for command in commands:
+                    pipe.execute_command(*command)
+                answers = await pipe.execute(raise_on_error=False)  # its own errors quote the whole command
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
         return answers
+
+    def pubsub(self, old: PubSub | None = None) -> PubSub:
+        """What to listen with; `old` has failed. In a cluster any node will do: what is published is told to all."""
+        if isinstance(self.redis, Cluster) and isinstance(self.quiet, Cluster):
+            node = self.redis.another(address_of(old) if old else None)
+            return cast(PubSub, self.quiet.client(node).pubsub())
+        return old or cast(PubSub, self.quiet.pubsub())
+
+    def reaches(self, pubsub: PubSub) -> bool:
+        """Whether what is published can arrive there: not at a node that has left the cluster."""
+        return not isinstance(self.redis, Cluster) or self.redis.knows(address_of(pubsub))
 
     async def close(self) -> None:
         for client in (self.redis, self.quiet):
-            await client.aclose(close_connection_pool=True)
+            await topology.close(client)
+
+
+async def _bring(ask: Ask) -> None:
+    """Give a server our library, unless it has this very one or one of a later revision."""
+    text, revision, sha = library()
+    try:
+        found = await ask("FCALL", "qc1_version", 0)
+    except faults.FOREIGN as error:
+        if not faults.lost_functions(error):
+            raise
+        found = b"0:"
+    there, _, its_sha = found.decode().partition(":")
+    its_revision = int(there) if there.isdecimal() else 0
+    if its_revision > revision or (its_revision == revision and its_sha == sha):
+        return
+    try:
+        await ask("FUNCTION", "LOAD", "REPLACE", text)
+    except NoPermissionError:
+        raise Misconfigured(
+            "the functions of this release are not in Redis: "
+            "run `queuechat load-functions` with a role that may (deploy)"
+        ) from None

@@ -44,13 +44,13 @@ class Listener:
 
     def __init__(self, connection: Connection):
         self._connection = connection
-        self._pubsub: PubSub = connection.quiet.pubsub()
+        self._pubsub: PubSub = connection.pubsub()
         self._subscriptions: dict[bytes, list[Subscription]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Raises BusUnavailable when Redis does not answer."""
-        await self._connection.patiently(lambda: self._pubsub.subscribe(_HOLD), self._connection.patience_s)
+        await self._connection.patiently(self._connect, self._connection.patience_s)
         self._tasks = [
             asyncio.create_task(self._read(), name="listener"),
             asyncio.create_task(self._ping(), name="listener ping"),
@@ -87,6 +87,13 @@ class Listener:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._pubsub.aclose()  # type: ignore[no-untyped-call]
 
+    async def _connect(self) -> None:
+        """Subscribe to everything: what was asked for while Redis was away, redis-py does not know of."""
+        old, self._pubsub = self._pubsub, self._connection.pubsub(self._pubsub)
+        if old is not self._pubsub:
+            await old.aclose()  # type: ignore[no-untyped-call]
+        await heeding(self._pubsub.subscribe(_HOLD, *(channel.decode() for channel in self._subscriptions)))
+
     async def _read(self) -> None:
         while True:
             try:
@@ -94,27 +101,32 @@ class Listener:
                     await self._dispatch(await self._pubsub.parse_response(block=True))
             except FOREIGN as error:
                 log.warning("pub/sub connection lost (%s); reconnecting", error)
-                await self._reconnect()
+            except Exception:  # a bug; but a process whose listener is dead would serve nobody and not know it
+                log.exception("reading pub/sub failed; reconnecting")
+            await self._reconnect()
 
     async def _ping(self) -> None:
         """A peer that is gone without a word is noticed when three of these were not answered."""
         while True:
             await asyncio.sleep(LISTEN_TIMEOUT_S / 3)
             with contextlib.suppress(*FOREIGN):
-                await heeding(self._pubsub.ping())
+                if self._connection.reaches(self._pubsub):
+                    await heeding(self._pubsub.ping())
+                elif self._pubsub.connection:  # its end wakes the reader, which then goes elsewhere
+                    await self._pubsub.connection.disconnect()
 
     async def _reconnect(self) -> None:
         pause = 0.05
         while True:
             await asyncio.sleep(pause)
             pause = min(pause * 2, 1.0)
-            missing = [c.decode() for c in (_HOLD.encode(), *self._subscriptions)]
             try:
-                # Also what was asked for while Redis was away and redis-py does not know of.
-                await heeding(self._pubsub.subscribe(*missing))
+                await self._connect()
                 return
             except FOREIGN:
                 continue
+            except Exception:
+                log.exception("pub/sub cannot be opened again; trying on")
 
     async def _dispatch(self, response: list[bytes]) -> None:
         kind, channel = response[0], response[1]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from queuechat import keys
 from queuechat.protocol import Job
 
 
@@ -22,16 +23,11 @@ class Repeated:
 
 
 @dataclass(frozen=True, slots=True)
-class Full:
-    """The waiting room has no place for all of them. `retry_after_s` follows from how fast jobs have ended lately."""
-
-    waiting: int
-    retry_after_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class Claim:
-    """A job that this worker now owns, and where to go on: `offset` tokens whose hash is `hash` are in its log."""
+    """A job that this worker now owns, and where to go on: `offset` tokens whose hash is `hash` are in its log.
+
+    `crashes` workers in a row have died with it.
+    """
 
     job: Job
     nonce: str
@@ -39,6 +35,18 @@ class Claim:
     offset: int
     hash: str
     left_ms: int
+    crashes: int = 0
+
+    @property
+    def suspect(self) -> bool:
+        """Whether nothing else is to be begun beside it until it has proven itself."""
+        return self.crashes >= keys.SUSPECT
+
+
+class Claims(list[Claim]):
+    """What one claim took. `held_back`: more waits, but not before a suspect has been tried alone."""
+
+    held_back = False
 
 
 class Verdict(StrEnum):
