@@ -7,20 +7,18 @@ without us, so a lost pub/sub message costs at most a second.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 from queuechat import keys
 from queuechat.answer import Answer, Event, Waiting, failure_of
-from queuechat.bus import Bus, Full, Repeated
-from queuechat.errors import BusUnavailable, QueuechatError, QueueFull, RequestNotFound
-from queuechat.protocol import Job
+from queuechat.bus import Bus, Repeated
+from queuechat.errors import BusUnavailable, QueuechatError, RequestNotFound
+from queuechat.failpoints import failpoint
+from queuechat.periodic import Periodic
+from queuechat.protocol import Job, choice_id
 
 __all__ = ["Answer", "Client", "Event", "Waiting", "failure_of", "with_choices"]
-
-log = logging.getLogger(__name__)
 
 
 class Client:
@@ -31,50 +29,59 @@ class Client:
         self._queue_limit = queue_limit
         self._grace_s = grace_s
         self._answers: set[Answer] = set()
-        self._watchdog: asyncio.Task[None] | None = None
+        self._watchdog = Periodic(self._watch, "watchdog")
 
     async def __aenter__(self) -> Client:
-        self._watchdog = asyncio.create_task(self._watch(), name="watchdog")
+        await self._watchdog.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._watchdog:
-            self._watchdog.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watchdog
+        await self._watchdog.__aexit__()
 
     @property
     def open_answers(self) -> int:
         return len(self._answers)
 
-    async def submit(self, jobs: Sequence[Job]) -> Answer:
+    async def submit(self, jobs: Sequence[Job], idem: tuple[str, str] | None = None) -> Answer:
         """Enqueue the jobs of one request, all or none; the caller closes the answer.
 
+        Args:
+            idem: digests of the idempotency key and of the body. A request with the same two has the answer of the
+                first, from its beginning; and when its reader leaves, it goes on for its grace time.
+
         Raises:
-            QueueFull: the waiting room has no place; `retry_after` says when to come back.
+            QueueFull, WaitTooLong, MemoryLow: no place; `retry_after` says when to come back.
+            IdempotencyMismatch: the key was used with another body.
             BusUnavailable: Redis does not answer, or refuses writes.
         """
-        answer = Answer(self.bus, jobs[0].model, [job.id for job in jobs])
+        answer = Answer(self.bus, jobs[0].model, [job.id for job in jobs], outlives=idem is not None)
         # The subscription is on its way before the jobs are; its confirmation need not be waited for first, since what
         # a late one misses is read from the log.
         subscribing = asyncio.create_task(self._subscribe(answer))
         try:
             await asyncio.sleep(0)
-            outcome = await self.bus.enqueue(jobs, limit=self._limit(jobs[0]), grace_s=self._grace_s)
+            failpoint("enqueue.before")
+            outcome = await self.bus.enqueue(jobs, limit=self._limit(jobs[0]), grace_s=self._grace_s, idem=idem)
+            failpoint("enqueue.after")
             await subscribing
-        except BaseException:
+        except BaseException as error:
             subscribing.cancel()
             await asyncio.wait((subscribing,))
-            await answer.close()
+            refused = isinstance(error, QueuechatError) and not isinstance(error, BusUnavailable)
+            await answer.close(cancel=not refused)
             raise
+        if isinstance(outcome, Repeated):
+            await answer.close()
+            return await self._join(jobs, outcome.id)
         answer.nothing_missed()
-        if isinstance(outcome, Full):
-            await answer.close(cancel=False)
-            raise QueueFull(
-                f"{outcome.waiting} requests wait for {jobs[0].model!r} already; come back later",
-                retry_after=outcome.retry_after_s,
-            )
-        assert not isinstance(outcome, Repeated)
+        self._follow(answer)
+        return answer
+
+    async def _join(self, jobs: Sequence[Job], first: str) -> Answer:
+        """The answer to an earlier request that was the same."""
+        answer = Answer(self.bus, jobs[0].model, [choice_id(first, k) for k in range(len(jobs))], outlives=True)
+        answer.replayed = True
+        await self._subscribe(answer)
         self._follow(answer)
         return answer
 
@@ -88,23 +95,36 @@ class Client:
         finally:
             await answer.close()
 
-    async def resume(self, model: str, id: str, after: int = 0) -> AsyncIterator[Event]:
-        """The events of a running or ended job from offset `after` on. Leaving early does not cancel it.
+    async def reopen(self, model: str, id: str, after: int = 0, digest: str = "") -> Answer:
+        """The answer of one job, running or ended, from offset `after` on; closing it does not cancel the job.
 
         Raises:
             RequestNotFound: no such job, or its log has expired.
+            ResumeMismatch: no event ended there, or not with prefix hash `digest`.
+            BusUnavailable: Redis does not answer.
         """
-        answer = Answer(self.bus, model, [id], after)
+        answer = Answer(self.bus, model, [id], outlives=True)
+        if not (await self.bus.watch(model, [id]))[0].state:
+            raise RequestNotFound(f"no request {id!r} for model {model!r}; answers are kept for 15 minutes")
+        await answer.skip(after, digest)
+        await self._subscribe(answer)
+        self._follow(answer)
+        return answer
+
+    async def resume(self, model: str, id: str, after: int = 0) -> AsyncIterator[Event]:
+        """The events of `reopen`."""
+        answer = await self.reopen(model, id, after)
         try:
-            if not (await self.bus.watch(model, [id]))[0].state:
-                raise RequestNotFound(f"no request {id!r} for model {model!r}; logs are kept for 15 minutes")
-            await answer.subscribe()
-            self._follow(answer)
             while events := await answer.take():
                 for _, event in events:
                     yield event
         finally:
-            await answer.close(cancel=False)
+            await answer.close()
+
+    async def first_with(self, model: str, key: str) -> str:
+        """The id of the request that brought an idempotency key (its digest) first; "" when there is none."""
+        found = (await self.bus.connection.insist([("HGET", keys.idem(model, key), "id")]))[0]
+        return found.decode() if found else ""
 
     async def cancel(self, model: str, id: str) -> str:
         """OK, ALREADY (it had ended) or MISSING."""
@@ -119,6 +139,7 @@ class Client:
         try:
             async with asyncio.timeout(patience):
                 await answer.subscribe()
+            failpoint("subscribe.after")
         except BaseException as error:
             await answer.close(cancel=False)
             if not isinstance(error, TimeoutError):
@@ -129,26 +150,23 @@ class Client:
         return self._queue_limit if job.lane == "jobs" else 0
 
     async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(keys.BEAT_S)
-            by_model: dict[str, list[tuple[Answer, int]]] = {}
-            for answer in list(self._answers):
-                open_ones = [(answer, i) for i, cursor in enumerate(answer.cursors) if not cursor.ended]
-                by_model.setdefault(answer.model, []).extend(open_ones)
-            for model, watched in by_model.items():
-                try:
-                    await self._look(model, watched)
-                except QueuechatError as error:
-                    log.warning("cannot watch %s: %s", model, error)
+        by_model: dict[str, list[tuple[Answer, int]]] = {}
+        for answer in list(self._answers):
+            open_ones = [(answer, i) for i, cursor in enumerate(answer.cursors) if not cursor.ended]
+            by_model.setdefault(answer.model, []).extend(open_ones)
+        for model, watched in by_model.items():
+            await self._look(model, watched)
 
     async def _look(self, model: str, watched: list[tuple[Answer, int]]) -> None:
         ids = [answer.cursors[index].job_id for answer, index in watched]
         for start in range(0, len(ids), 200):
             part = slice(start, start + 200)
+            failpoint("watch.before")
             sights = await self.bus.watch(model, ids[part])
-            rate = (await self.bus.depth(model)).finished_per_s if any(s.place for s in sights) else 0.0
+            failpoint("watch.after")
+            pace_s = (await self.bus.depth(model)).pace_s if any(s.place for s in sights) else 0.0
             for (answer, index), seen in zip(watched[part], sights, strict=True):
-                answer.sight(index, seen, round(seen.place / rate, 1) if rate else 0.0)
+                answer.sight(index, seen, round(seen.place * pace_s, 1))
 
 
 def with_choices(job: Job, n: int, ids: Sequence[str]) -> list[Job]:

@@ -19,26 +19,40 @@ _CACHED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """What is kept of a key. Times are seconds since the epoch; `expires` 0 is never."""
+    """What is kept of a key. Times are seconds since the epoch; `expires` 0 is never.
+
+    `concurrency` is how many of its requests may run at a time; 0 is what the settings say.
+    """
 
     id: str
     name: str
     created: int
     expires: int
     hash: str
+    concurrency: int = 0
 
     @property
     def expired(self) -> bool:
         return 0 < self.expires <= time.time()
 
 
-async def add_key(bus: Bus, pepper: str, name: str, *, lifetime_s: float | None = None) -> tuple[ApiKey, str]:
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """Who asks: the id of the key ("" when none is needed), and how many requests it may have at a time (0: any)."""
+
+    id: str
+    concurrency: int
+
+
+async def add_key(
+    bus: Bus, pepper: str, name: str, *, lifetime_s: float | None = None, concurrency: int = 0
+) -> tuple[ApiKey, str]:
     """Make and store a key; answers it and the token to hand out, which cannot be had again."""
     secret = secrets.token_urlsafe(32)
     now = time.time()
     expires = 0 if lifetime_s is None else round(now + lifetime_s)
-    key = ApiKey(secrets.token_hex(6), name, round(now), expires, _digest(pepper, secret))
-    row = ("name", name, "created", key.created, "expires", expires, "hash", key.hash)
+    key = ApiKey(secrets.token_hex(6), name, round(now), expires, _digest(pepper, secret), concurrency)
+    row = ("name", name, "created", key.created, "expires", expires, "hash", key.hash, "concurrency", concurrency)
     await bus.connection.insist([("HSET", keys.api_key(key.id), *row), ("SADD", keys.API_KEYS, key.id)])
     return key, f"qc_{key.id}_{secret}"
 
@@ -60,13 +74,19 @@ async def revoke_key(bus: Bus, id: str) -> bool:
 
 
 class KeyRing:
-    """The keys as one server sees them: static ones from its settings, stored ones read through a short memory."""
+    """The keys as one server sees them: static ones from its settings, stored ones read through a short memory.
 
-    def __init__(self, bus: Bus, pepper: str, static: Sequence[str] = (), *, required: bool = False):
+    `concurrency` is how many requests a key may have at a time that does not say so itself; 0 is any number.
+    """
+
+    def __init__(
+        self, bus: Bus, pepper: str, static: Sequence[str] = (), *, required: bool = False, concurrency: int = 0
+    ):
         self._bus = bus
         self._pepper = pepper
         self._static = [(_fingerprint(token), hashlib.sha256(token.encode()).digest()) for token in static]
         self._required = required
+        self._concurrency = concurrency
         self._stored: dict[str, tuple[float, ApiKey]] = {}
         self._any: tuple[float, bool] | None = None
 
@@ -86,20 +106,21 @@ class KeyRing:
                 self._any = (time.monotonic() + TRUST_S, self._any[1])
         return self._any[1]
 
-    async def check(self, token: str) -> str:
-        """The id of the key that this token is; "" when none is needed.
+    async def check(self, token: str) -> Bearer:
+        """Whose token this is.
 
         Raises:
             Unauthorized: a key is needed and this is not (or no longer) one.
         """
         if not await self.needed():
-            return ""
+            return Bearer("", 0)
         if not token:
             raise Unauthorized("this server needs an API key: send `Authorization: Bearer <key>` or `x-api-key: <key>`")
-        id = self._match_static(token) or await self._match_stored(token)
-        if not id:
-            raise Unauthorized("the API key is not known here, has expired or was revoked")
-        return id
+        if static := self._match_static(token):
+            return Bearer(static, self._concurrency)
+        if stored := await self._match_stored(token):
+            return Bearer(stored.id, stored.concurrency or self._concurrency)
+        raise Unauthorized("the API key is not known here, has expired or was revoked")
 
     def _match_static(self, token: str) -> str:
         given, found = hashlib.sha256(token.encode(errors="replace")).digest(), ""
@@ -108,13 +129,13 @@ class KeyRing:
                 found = name
         return found
 
-    async def _match_stored(self, token: str) -> str:
+    async def _match_stored(self, token: str) -> ApiKey | None:
         prefix, _, rest = token.partition("_")
         id, _, secret = rest.partition("_")
         key = await self._look_up(id) if prefix == "qc" and _plausible(id) else None
         known = key.hash if key else _digest(self._pepper, "")  # an unknown id costs the same time
         same = hmac.compare_digest(known, _digest(self._pepper, secret))
-        return key.id if key and same and not key.expired else ""
+        return key if key and same and not key.expired else None
 
     async def _look_up(self, id: str) -> ApiKey | None:
         now = time.monotonic()
@@ -152,4 +173,5 @@ def _key(id: str, row: list[bytes] | dict[bytes, bytes]) -> ApiKey | None:
         int(fields[b"created"]),
         int(fields[b"expires"]),
         fields[b"hash"].decode(),
+        int(fields.get(b"concurrency", 0)),
     )

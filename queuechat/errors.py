@@ -6,7 +6,8 @@ QueuechatError
 │   ├── UnsupportedParameter
 │   ├── ContextLengthExceeded
 │   ├── BodyTooLarge
-│   └── IdempotencyMismatch
+│   ├── IdempotencyMismatch
+│   └── ResumeMismatch             there is no such place in the stream
 ├── Unauthorized
 ├── PermissionDenied
 ├── NotFound
@@ -14,6 +15,9 @@ QueuechatError
 │   └── RequestNotFound
 ├── Refused                        not now; ask again after `retry_after` seconds
 │   ├── QueueFull
+│   ├── WaitTooLong
+│   ├── TooManyRequests            of one API key at a time
+│   ├── MemoryLow
 │   ├── NoWorker
 │   ├── Draining
 │   └── BusUnavailable             Redis does not answer, or refuses writes
@@ -81,6 +85,12 @@ class IdempotencyMismatch(InvalidRequest):
     code = "idempotency_mismatch"
 
 
+class ResumeMismatch(InvalidRequest):
+    """The event to go on after is not one of this stream."""
+
+    code = "resume_mismatch"
+
+
 class Unauthorized(QueuechatError):
     """No API key, or an unknown, expired or revoked one."""
 
@@ -122,6 +132,24 @@ class QueueFull(Refused):
     """The model's waiting room is full."""
 
     code = "queue_full"
+
+
+class WaitTooLong(Refused):
+    """Its turn would come after its deadline."""
+
+    code = "wait_too_long"
+
+
+class TooManyRequests(Refused):
+    """The API key has as many requests running as it may have."""
+
+    code = "concurrency_limit"
+
+
+class MemoryLow(Refused):
+    """Redis keeps what memory is left for the answers that run."""
+
+    code = "memory_low"
 
 
 class NoWorker(Refused):

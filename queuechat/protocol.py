@@ -7,7 +7,10 @@ A `Job` asks for one sequence (one choice of a request) or one list of embedding
 
 from __future__ import annotations
 
+import hashlib
 import secrets
+import struct
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Literal
@@ -102,6 +105,11 @@ class Chunk:
     def end(self) -> int:
         return self.offset + self.count
 
+    @property
+    def hashed(self) -> Sequence[int]:
+        """What the prefix hash covers: the ids; of an embedding job the places of its items."""
+        return self.ids or range(self.offset, self.end)
+
     def encode(self) -> bytes:
         body: dict[str, Any] = {"o": self.offset, "n": self.count}
         if self.text:
@@ -111,6 +119,25 @@ class Chunk:
         if self.vector:
             body["v"] = self.vector
         return VERSION + orjson.dumps(body)
+
+
+class PrefixHash:
+    """The hash of all token ids so far (BLAKE2b, 8 bytes, hex): equal ids, equal hash, however they were chunked."""
+
+    def __init__(self) -> None:
+        self._state = hashlib.blake2b(digest_size=8)
+        self.value = ""
+
+    def copy(self) -> PrefixHash:
+        """One that goes on from here on its own."""
+        other = PrefixHash()
+        other._state, other.value = self._state.copy(), self.value
+        return other
+
+    def update(self, ids: Sequence[int]) -> str:
+        self._state.update(struct.pack(f"<{len(ids)}I", *ids))
+        self.value = self._state.hexdigest()
+        return self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +251,11 @@ class WorkerCard:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How deep a model's queues are. Rates are finished jobs per second over the last ones; 0 when unknown."""
+    """How deep a model's queues are.
+
+    `finished_per_s` is over the last jobs that ended, `pace_s` the seconds until the next place in the waiting room is
+    free, from how long they ran and how many run at a time; 0 when unknown.
+    """
 
     waiting: int = 0
     running: int = 0
@@ -232,6 +263,7 @@ class Depth:
     oldest_ms: int = 0
     dead: int = 0
     finished_per_s: float = 0.0
+    pace_s: float = 0.0
 
 
 def new_id() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import difflib
 import logging
@@ -15,6 +14,7 @@ from queuechat import keys
 from queuechat.bus import Bus
 from queuechat.bus.bus import depth_of
 from queuechat.errors import ModelNotFound, NoWorker, QueuechatError
+from queuechat.periodic import Periodic
 from queuechat.protocol import Depth, ModelCard, WorkerCard
 
 log = logging.getLogger(__name__)
@@ -112,6 +112,12 @@ def _readable(decode: Callable[[bytes], C], raws: Iterable[bytes | None]) -> Ite
             log.warning("a card cannot be read: %s", error)
 
 
+async def known_models(bus: Bus) -> list[str]:
+    """Every model that ever had a worker: what is kept of it may live longer than its card."""
+    rows = (await bus.connection.insist([("ZRANGEBYSCORE", keys.MODELS, "-inf", "+inf")]))[0]
+    return [row.decode() for row in rows]
+
+
 async def take_depths(bus: Bus, models: Iterable[str]) -> dict[str, Depth]:
     """The depth of each model's queues, in one round trip."""
     names = list(models)
@@ -127,19 +133,16 @@ class Roster:
     def __init__(self, bus: Bus):
         self._bus = bus
         self.census = Census()
-        self._task: asyncio.Task[None] | None = None
+        self._beat = Periodic(self.refresh, "roster")
 
     async def __aenter__(self) -> Roster:
         with contextlib.suppress(QueuechatError):
             await self.refresh()
-        self._task = asyncio.create_task(self._renew(), name="roster")
+        await self._beat.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._task:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await self._beat.__aexit__()
 
     async def refresh(self) -> Census:
         self.census = await take_census(self._bus)
@@ -151,11 +154,3 @@ class Roster:
             return self.census.resolve(name)
         except (ModelNotFound, NoWorker):
             return (await self.refresh()).resolve(name)
-
-    async def _renew(self) -> None:
-        while True:
-            await asyncio.sleep(keys.BEAT_S)
-            try:
-                await self.refresh()
-            except QueuechatError as error:
-                log.warning("cannot see who is alive: %s", error)

@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(
         None,
         validation_alias=AliasChoices("QUEUECHAT_REDIS_URL", "REDIS_URL"),
-        description="redis://, rediss:// or unix:// URL; unset: a private server in the state folder",
+        description="redis://, rediss://, unix://, redis+cluster:// or redis+sentinel:// URL; unset: a private server",
     )
     state_dir: Path = Field(default_factory=_state_dir, description="the private Redis' socket, AOF and log")
     cache_dir: Path = Field(default_factory=_cache_dir, description="converted models")
@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     cors_origins: Words = Field(default_factory=list, description="origins that browsers may call from")
     body_limit: int = Field(1 << 20, gt=0, description="bytes of a request body")
     queue_limit: int = Field(1000, ge=1, description="requests that may wait for one model")
+    key_concurrency: int = Field(0, ge=0, description="requests an API key may have running at a time; 0: any number")
     deadline_s: float = Field(600.0, gt=0, description="seconds after which an unanswered request is given up")
     grace_s: float = Field(15.0, ge=0, description="seconds a request goes on with nobody reading; 0: for ever")
     hold_s: float = Field(5.0, ge=0, description="seconds to wait for the first word before a stream's 200 is sent")

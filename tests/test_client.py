@@ -19,7 +19,7 @@ from queuechat.errors import (
     RequestNotFound,
     StateLost,
 )
-from queuechat.protocol import Chunk, End, Failure, Job, Reason, new_id
+from queuechat.protocol import Chunk, End, Failure, Job, PrefixHash, Reason, new_id
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ async def owned(bus: Bus, model: str) -> Claim:
 
 async def say(bus: Bus, claim: Claim, offset: int) -> None:
     chunk = Chunk(offset, 1, f" {offset}", [offset])
-    before, after = str(offset) if offset else "", str(offset + 1)
+    before, after = (PrefixHash().update(range(n)) if n else "" for n in (offset, offset + 1))
     await bus.publish(claim.job.model, [Item(claim.job.id, claim.nonce, offset, 1, before, after, chunk.encode())])
 
 
