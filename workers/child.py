@@ -109,14 +109,14 @@ class Child:
 
     async def run(self, commands: asyncio.StreamReader) -> None:
         spec = self._spec
-        listening = asyncio.create_task(self._obey(commands), name="commands")
+        listening = asyncio.create_task(self._listen(commands), name="commands")
         engine = await asyncio.to_thread(build, spec)
         try:
             bus = await Bus(spec.redis_url, patience_s=math.inf).open()
             await asyncio.to_thread(engine.start)
             template = load_template(spec.chat_template) if spec.chat_template else engine.vocabulary.chat_template
             speech = Speech(engine.vocabulary, template or "")
-            self._consumer = Consumer(bus, engine, speech, model=spec.model, worker=spec.worker)
+            self._consumer = Consumer(bus, engine, speech, model=spec.model, worker=spec.worker, life=spec.life)
             self._tell(self._ready(engine))
             reporting = asyncio.create_task(self._report(self._consumer), name="status")
             await self._consumer.run()
@@ -139,23 +139,36 @@ class Child:
 
     async def _report(self, consumer: Consumer) -> None:
         while True:
-            self._tell({"steps": consumer.steps, "tokens": consumer.tokens, "running": len(consumer.held)})
+            self._tell(
+                {
+                    "steps": consumer.steps,
+                    "tokens": consumer.tokens,
+                    "running": len(consumer.held),
+                    "working": consumer.working,
+                }
+            )
             await asyncio.sleep(STATUS_S)
 
     def _tell(self, status: dict[str, Any]) -> None:
         with contextlib.suppress(BlockingIOError):
             os.write(self._status_fd, orjson.dumps(status) + b"\n")
 
-    async def _obey(self, commands: asyncio.StreamReader) -> None:
-        while line := await commands.readline():
-            word, _, rest = line.decode().strip().partition(" ")
-            if self._consumer is None:
-                continue
-            if word == "drain":
-                self._consumer.drain()
-            elif word in ("CANCEL", "DEADLINE"):
-                self._consumer.cancel(rest, Reason.DEADLINE if word == "DEADLINE" else Reason.CANCELLED)
+    async def _listen(self, commands: asyncio.StreamReader) -> None:
+        try:
+            while line := await commands.readline():
+                self._obey(line.decode().strip())
+        except Exception:
+            log.exception("engine child ends, since it cannot obey any more")
         os._exit(EX_ENGINE)  # without a supervisor nobody renews our leases: others must take over
+
+    def _obey(self, command: str) -> None:
+        word, _, rest = command.partition(" ")
+        if self._consumer is None:
+            return
+        if word == "drain":
+            self._consumer.drain()
+        elif word in ("CANCEL", "DEADLINE"):
+            self._consumer.cancel(rest, Reason.DEADLINE if word == "DEADLINE" else Reason.CANCELLED)
 
 
 async def _standard_input() -> asyncio.StreamReader:
@@ -177,6 +190,9 @@ async def _main(status_fd: int) -> int:
         return EX_CONFIG
     except (EngineDied, QueuechatError) as error:
         log.error("engine child ends: %s", error)
+        return EX_ENGINE
+    except Exception:
+        log.exception("engine child ends")
         return EX_ENGINE
     return 0
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 import time
 
 from queuechat import keys
-from queuechat.bus import Bus, Claim, Item, Verdict
-from queuechat.errors import BusUnavailable, EngineDied, QueuechatError
+from queuechat.bus import Bus, Claim, Claims, Item, Verdict
+from queuechat.errors import EngineDied, QueuechatError
+from queuechat.failpoints import failpoint
 from queuechat.protocol import End, Reason
+from workers.claiming import Claimer
 from workers.engines.base import Engine, Finished, Step, Tokens
 from workers.intake import Held, Intake
 from workers.prompting import Speech
@@ -30,10 +31,11 @@ _UNWANTED = {Verdict.CANCEL: Reason.CANCELLED, Verdict.DEADLINE: Reason.DEADLINE
 class Consumer:
     """One engine's link to its model's queue. `run` returns after a drain; it raises EngineDied with its engine."""
 
-    def __init__(self, bus: Bus, engine: Engine, speech: Speech, *, model: str, worker: str):
+    def __init__(self, bus: Bus, engine: Engine, speech: Speech, *, model: str, worker: str, life: str = "0"):
         self.bus, self.engine, self.speech, self.model, self.worker = bus, engine, speech, model, worker
         self.held: dict[str, Held] = {}
         self._sequences: dict[str, Generation] = {}  # by engine id, until the engine's last word
+        self._claimer = Claimer(bus, model, worker, life)
         self._intake = Intake(bus, speech, engine.caps, model)
         self.steps = 0
         self.tokens = 0
@@ -41,8 +43,16 @@ class Consumer:
         self._fresh = asyncio.Event()  # something to publish
         self._dirty: dict[Held, None] = {}
         self._draining = False
+        self._preparing = 0
+        self._held_back = False  # a suspect waits until all that runs has proven itself, or is being tried
         self._embeds: set[asyncio.Task[None]] = set()
         self._death: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def working(self) -> int:
+        """What is with the engine, or on its way to it: as long as there is some, steps must be made. What only waits
+        for Redis is none of it."""
+        return len(self._sequences) + len(self._embeds) + self._preparing
 
     async def run(self) -> None:
         """Pull and answer until drained."""
@@ -68,6 +78,7 @@ class Consumer:
 
     def drain(self) -> None:
         """Take nothing new; `run` returns when what is held has ended."""
+        failpoint("drain.child")
         self._draining = True
         self._wake.set()
         self._fresh.set()
@@ -89,28 +100,22 @@ class Consumer:
         capacity = self.engine.caps.max_running
         while not self._draining:
             self._wake.clear()
-            free = capacity - len(self.held)
+            fresh = [held for held in self.held.values() if not held.proven]
+            trying = any(held.claim.suspect for held in fresh)
+            free = 0 if trying else capacity - len(self.held)
             # A part of what is free at a time, so that workers that wake together share a burst.
-            claims = await self._claim(-(-free // 4), capacity // 2 - len(self.held)) if free > 0 else []
+            bulk = capacity // 2 - len(self.held)
+            claims = await self._claimer.take(-(-free // 4), bulk, len(fresh)) if free > 0 else Claims()
+            self._held_back = trying or claims.held_back
+            self._preparing = len(claims)
             for claim in claims:
                 await self._take(claim)
+                self._preparing -= 1
             if not claims:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(keys.BEAT_S):
                         await self._wake.wait()
         await asyncio.Event().wait()
-
-    async def _claim(self, room: int, bulk_room: int) -> list[Claim]:
-        nonce, again = f"{self.worker}/{secrets.token_hex(8)}", False
-        while True:
-            try:
-                return await self.bus.claim(
-                    self.model, self.worker, nonce, room=room, bulk_room=max(bulk_room, 0), again=again
-                )
-            except BusUnavailable as error:
-                log.warning("cannot claim: %s", error)
-                again = True
-                await asyncio.sleep(0.25)
 
     async def _take(self, claim: Claim) -> None:
         held = await self._intake.take(claim)
@@ -128,6 +133,7 @@ class Consumer:
         self._mark(held)
 
     def _admit(self, held: Generation) -> None:
+        failpoint("admit.before", held.claim.job)
         self._sequences[held.prompt.id] = held
         try:
             self.engine.admit(held.prompt)
@@ -136,6 +142,7 @@ class Consumer:
         except QueuechatError as error:
             del self._sequences[held.prompt.id]
             held.fail(error, len(held.prompt.prompt_ids))
+        failpoint("admit.after", held.claim.job)
 
     async def _embed(self, held: Embedding) -> None:
         inputs = held.inputs
@@ -163,6 +170,7 @@ class Consumer:
     async def _step_loop(self) -> None:
         async for step in self.engine.steps():
             self.steps += 1
+            failpoint("step.after")
             self._absorb(step)
         raise EngineDied("the engine stopped stepping")
 
@@ -201,9 +209,13 @@ class Consumer:
         return self.held.get(held.claim.job.id) is held
 
     async def _publish(self, said: list[tuple[Held, Item]]) -> None:
+        failpoint("publish.before")
         verdicts = await self.bus.publish(self.model, [item for _, item in said])
+        failpoint("publish.after")
         for (held, item), verdict in zip(said, verdicts, strict=True):
             if verdict in (Verdict.OK, Verdict.DUP) or not self._holds(held):
+                if self._held_back and held.proven:
+                    self._wake.set()
                 continue
             if verdict in _UNWANTED:
                 self._stop(held, _UNWANTED[verdict], item.first)
@@ -222,7 +234,9 @@ class Consumer:
         return all(verdict in (Verdict.OK, Verdict.DUP) for verdict in verdicts)
 
     async def _finish(self, ends: list[tuple[Held, End]]) -> None:
+        failpoint("finish.before")
         verdicts = await self.bus.finish(self.model, [(held.claim.job.id, held.claim.nonce, end) for held, end in ends])
+        failpoint("finish.after")
         for (held, end), verdict in zip(ends, verdicts, strict=True):
             if verdict is Verdict.GAP:
                 await self._let_go(held, verdict)
@@ -239,7 +253,7 @@ class Consumer:
             await self.bus.release(self.model, self.worker, [id], crashed=False)
 
     def _forget(self, held: Held) -> None:
-        if len(self.held) >= self.engine.caps.max_running:
+        if len(self.held) >= self.engine.caps.max_running or self._held_back:
             self._wake.set()  # nobody was waited for while there was no room
         if self._holds(held):
             del self.held[held.claim.job.id]

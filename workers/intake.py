@@ -7,10 +7,11 @@ import logging
 
 from queuechat.bus import Bus, Claim
 from queuechat.errors import BusUnavailable, EngineDied, QueuechatError, StreamDiverged
-from queuechat.protocol import Chunk, Job, decode_event
+from queuechat.failpoints import failpoint
+from queuechat.protocol import Chunk, Job, PrefixHash, decode_event
 from workers.engines.base import Caps
 from workers.prompting import Speech, prompt_of
-from workers.running import Embedding, Generation, PrefixHash, check_inputs
+from workers.running import Embedding, Generation, check_inputs
 from workers.text.transcript import Transcript
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Intake:
 
     async def _delivered(self, claim: Claim) -> list[int]:
         """The ids before `claim.offset`; a former owner may still be writing, what it adds is not ours to read."""
+        failpoint("log.before")
         ids: list[int] = []
         while len(ids) < claim.offset:
             entries = await self._bus.read_log(self._model, claim.job.id, len(ids))

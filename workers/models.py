@@ -35,6 +35,7 @@ class Spec:
     engine: EngineName
     source: str  # folder, file or Hub id
     worker: str = ""
+    life: str = "0"  # which of the engine children of this worker
     redis_url: str = ""
     cache_dir: str = ""
     device: str = "auto"

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from workers.memory import oom_kills
 from workers.models import Spec
 
 EX_CONFIG = 78  #: sysexits.h: starting again would not help
@@ -32,15 +33,19 @@ class Status:
     steps: int = 0
     tokens: int = 0
     running: int = 0
+    working: int = 0
 
 
 class EngineProcess:
-    """A running child. `status` is kept up to date; `moved_at` is when its step counter last moved or it was idle."""
+    """A running child. `status` is kept up to date; `moved_at` is when its step counter last moved or it was idle,
+    `heard_at` when it last said anything, `hung` whether it was ended for making no steps."""
 
     def __init__(self, process: asyncio.subprocess.Process, status_fd: int):
         self._process = process
         self.status = Status()
-        self.moved_at = time.monotonic()
+        self.moved_at = self.heard_at = time.monotonic()
+        self.hung = False
+        self._oom_kills = oom_kills()
         self.pid = process.pid
         self._listener = asyncio.create_task(self._listen(status_fd), name=f"status of {process.pid}")
 
@@ -83,7 +88,15 @@ class EngineProcess:
 
     def stalled_s(self) -> float:
         """Seconds without an engine step while it had work."""
-        return time.monotonic() - self.moved_at if self.status.ready and self.status.running else 0.0
+        return time.monotonic() - self.moved_at if self.status.ready and self.status.working else 0.0
+
+    def silent_s(self) -> float:
+        """Seconds since a child that serves has last said anything: it is stopped, or native code holds its GIL."""
+        return time.monotonic() - self.heard_at if self.status.ready else 0.0
+
+    def died_by_itself(self, code: int) -> bool:
+        """Whether what it ran may have killed it: not if somebody sent SIGKILL, unless that was the kernel."""
+        return self.hung or code != -signal.SIGKILL or oom_kills() > self._oom_kills
 
     async def _listen(self, fd: int) -> None:
         reader = asyncio.StreamReader()
@@ -99,7 +112,23 @@ class EngineProcess:
 
     def _heard(self, said: dict[str, Any]) -> None:
         before = self.status.steps
+        self.heard_at = time.monotonic()
         for name, value in said.items():
             setattr(self.status, name, value)
-        if self.status.steps != before or not self.status.running:
+        if self.status.steps != before or not self.status.working:
             self.moved_at = time.monotonic()
+
+
+class Speed:
+    """Tokens per second over the last few beats."""
+
+    def __init__(self) -> None:
+        self._points: list[tuple[float, int]] = []
+
+    def of(self, tokens: int) -> float:
+        now = time.monotonic()
+        if self._points and tokens < self._points[-1][1]:  # another child counts from 0
+            self._points.clear()
+        self._points = [*self._points, (now, tokens)][-5:]
+        since, before = self._points[0]
+        return round((tokens - before) / (now - since), 1) if now > since else 0.0

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import struct
 import time
 from collections.abc import Sequence
 
+from queuechat import keys
 from queuechat.bus import Claim, Item
 from queuechat.errors import ContextLengthExceeded, InvalidRequest, QueuechatError
-from queuechat.protocol import Chunk, End, Failure, Reason
+from queuechat.protocol import Chunk, End, Failure, PrefixHash, Reason
 from workers.engines.base import Prompt
 from workers.text.transcript import Transcript
-
-
-class PrefixHash:
-    """The hash of all token ids so far (BLAKE2b, 8 bytes, hex): equal ids, equal hash, however they were chunked."""
-
-    def __init__(self) -> None:
-        self._state = hashlib.blake2b(digest_size=8)
-        self.value = ""
-
-    def update(self, ids: Sequence[int]) -> str:
-        self._state.update(struct.pack(f"<{len(ids)}I", *ids))
-        self.value = self._state.hexdigest()
-        return self.value
 
 
 class _Held:
@@ -37,6 +24,11 @@ class _Held:
         self._hash = PrefixHash()
         self._sent: list[Item] = []
         self._end: End | None = None
+
+    @property
+    def proven(self) -> bool:
+        """Whether it has come so far under this owner that it does not look like one that kills its worker."""
+        return self.offset - self.claim.offset >= keys.PROVEN
 
     def replay(self) -> list[Item]:
         """Every item that this owner has published, in order."""

@@ -24,6 +24,7 @@ from queuechat.protocol import Sampling
 GAMMA = 0x9E3779B97F4A7C15
 MIX_1 = 0xBF58476D1CE4E5B9
 MIX_2 = 0x94D049BB133111EB
+COLDEST = 1e-5  # temperatures below are greedy: float32 cannot divide by them
 NUCLEUS_GUESS = 1024  # top_p of real text rarely needs more candidates; sorting 50,000 costs 30 times as much
 
 
@@ -86,7 +87,7 @@ def shaped(
     """
     bias(logits, [row.logit_bias for row in rows])
     _penalise_rows(logits, rows, histories)
-    _each(logits, [i for i, row in enumerate(rows) if row.temperature > 0], rows, positions)
+    _each(logits, [i for i, row in enumerate(rows) if row.temperature > COLDEST], rows, positions)
     return logits
 
 

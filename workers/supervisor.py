@@ -21,11 +21,14 @@ from typing import Literal
 from queuechat import keys
 from queuechat.bus import Bus, Verdict
 from queuechat.errors import Misconfigured, QueuechatError
+from queuechat.failpoints import failpoint
 from queuechat.protocol import ModelCard, WorkerCard
 from workers.models import Spec
-from workers.process import EX_CONFIG, EngineProcess
+from workers.process import EX_CONFIG, EX_ENGINE, EngineProcess, Speed
 
 log = logging.getLogger(__name__)
+
+_SILENT_S = 10.0  # a child from which nothing is heard loses its leases; it is fenced should it come back
 
 State = Literal["loading", "ready", "draining", "restarting"]
 
@@ -40,15 +43,22 @@ class Supervisor:
         self._state: State = "loading"
         self._child: EngineProcess | None = None
         self._restarts = 0
+        self._served = False
+        self._life = "0"
         self._started = int(time.time() * 1000)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._news = asyncio.Event()  # the card has changed: say so now
-        self._speed = _Speed()
+        self._speed = Speed()
 
     @property
     def worker(self) -> str:
         return self._spec.worker
+
+    @property
+    def _owner(self) -> str:
+        """Who owns what the child has claimed: what an earlier one claimed with its last breath is not kept alive."""
+        return f"{self.worker}/{self._life}"
 
     def stop(self) -> None:
         """First call: drain. Second call: stop now."""
@@ -81,22 +91,35 @@ class Supervisor:
         pause = 0.1
         while not self._stop.is_set():
             born = time.monotonic()
-            code = await self._live_with(await EngineProcess.spawn(self._spec))
+            code = await self._live()
             if self._stop.is_set():
                 return
-            if code == EX_CONFIG:
+            self._served = self._served or (self._child is not None and self._child.status.ready)
+            if code == EX_CONFIG and not self._served:  # what has worked before may work again: memory that others hold
                 raise Misconfigured(f"the engine of {self._spec.model!r} cannot start; its log above says why")
             self._restarts += 1
             self._state = "restarting"
-            pause = 0.1 if time.monotonic() - born > 60 else min(pause * 2, 30)
+            pause = 0.1 if self._blameless(code) or time.monotonic() - born > 60 else min(pause * 2, 30)
             log.warning("the engine child died (exit code %d); another one starts in %.1f s", code, pause)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._stop.wait()
 
-    async def _live_with(self, child: EngineProcess) -> int:
-        """From a child's birth to its end, its jobs handed back; answers its exit code."""
+    def _blameless(self, code: int) -> bool:
+        """Whether another child has a good chance: the last one worked, or was killed by somebody."""
+        child = self._child
+        return child is not None and (child.status.steps > 0 or not child.died_by_itself(code))
+
+    async def _live(self) -> int:
+        """One child from its birth to its end, its jobs handed back; answers its exit code."""
+        self._child, self._life = None, str(self._restarts)
+        try:
+            child = await EngineProcess.spawn(replace(self._spec, life=self._life))
+        except OSError as error:
+            log.error("no engine child can be started now: %s", error)
+            return EX_ENGINE
         self._child = child
+        failpoint("spawn.after")
         dead = asyncio.create_task(child.wait(), name="child")
         stopped = asyncio.create_task(self._stop.wait(), name="stop")
         watched = asyncio.create_task(self._watch(child), name="watchdog")
@@ -106,14 +129,16 @@ class Supervisor:
         code = await dead
         for task in (stopped, watched):
             task.cancel()
-        # Before another child exists: a new one under the same name would keep the dead one's leases alive.
-        handed = await self._release(crashed=code != 0 and not self._stop.is_set())
+        crashed = code != 0 and not self._stop.is_set()
+        handed = await self._release(crashed=crashed, by_itself=child.died_by_itself(code))
         if handed:
             log.info("%d unfinished jobs handed back", handed)
         return code
 
     async def _drain(self, child: EngineProcess, dead: asyncio.Task[int]) -> None:
+        failpoint("drain.supervisor")
         self._state = "draining"
+        self._news.set()
         log.info("draining: no new jobs; what runs has %.0f s", self._drain_s)
         child.tell("drain")
         if not child.status.ready:
@@ -121,12 +146,15 @@ class Supervisor:
         await asyncio.wait((dead,), timeout=self._drain_s)
         child.kill()
 
-    async def _release(self, *, crashed: bool) -> int:
+    async def _release(self, *, crashed: bool, by_itself: bool) -> int:
         """Insist on it, unless we are to stop: then the leases run out by themselves, a little later."""
         give_up = time.monotonic() + 2 * keys.LEASE_MS / 1000
+        failpoint("release.before")
         while True:
             try:
-                return await self._bus.release(self._spec.model, self.worker, crashed=crashed)
+                handed = await self._bus.release(self._spec.model, self._owner, crashed=crashed, by_itself=by_itself)
+                failpoint("release.after")
+                return handed
             except QueuechatError as error:
                 log.warning("cannot hand jobs back yet: %s", error)
                 if self._hurry.is_set() or (self._stop.is_set() and time.monotonic() > give_up):
@@ -136,15 +164,23 @@ class Supervisor:
                     await self._hurry.wait()
 
     async def _watch(self, child: EngineProcess) -> None:
-        """A child that has work and makes no step is as good as dead."""
-        while child.stalled_s() < self._hang_s:
+        """A child that has work and makes no step, or says nothing, is as good as dead."""
+        try:
+            await self._until_hung(child)
+            log.error("no engine step for %.0f s: the child is replaced", self._hang_s)
+            child.hung = True
+        except Exception:
+            log.exception("nobody watches the child any more: it is replaced")
+        child.kill()
+
+    async def _until_hung(self, child: EngineProcess) -> None:
+        while max(child.stalled_s(), child.silent_s()) < self._hang_s:
             if child.status.ready and self._state in ("loading", "restarting"):
                 self._state = "ready"
                 log.info("%s serves %s on %s", self.worker, self._spec.model, child.status.device)
                 self._news.set()
             await asyncio.sleep(0.05 if self._state != "ready" else 1)
-        log.error("no engine step for %.0f s: the child is replaced", self._hang_s)
-        child.kill()
+            failpoint("watchdog.before", self._state)
 
     # -- the beat --------------------------------------------------------------------------------------------------
 
@@ -157,19 +193,24 @@ class Supervisor:
                     await part()
                 except QueuechatError as error:
                     log.warning("no beat: %s", error)
+                except Exception:  # the next one may work; without any the leases would run out in silence
+                    log.exception("no beat")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(keys.BEAT_S):
                     await self._news.wait()
 
     async def _keep_leases(self) -> None:
         child, model = self._child, self._spec.model
-        if child and child.stalled_s() < self._hang_s:
-            for id, verdict in (await self._bus.renew(model, self.worker)).items():
+        failpoint("renew.before")
+        if child and child.stalled_s() < self._hang_s and child.silent_s() < _SILENT_S:
+            for id, verdict in (await self._bus.renew(model, self._owner)).items():
                 if verdict is not Verdict.OK:
                     child.tell(f"{verdict} {id}")
+        failpoint("renew.after")
         await self._bus.expire(model)
 
     async def _announce(self) -> None:
+        failpoint("announce.before")
         spec, child = self._spec, self._child
         now, card = int(time.time() * 1000), self.card()
         commands: list[tuple[object, ...]] = [
@@ -184,6 +225,7 @@ class Supervisor:
             commands.append(("SET", keys.model_card(spec.model), model_card, "EX", keys.MODEL_S, *unless_known))
         await self._bus.connection.insist(commands)
         await self._bus.depth(spec.model)
+        failpoint("announce.after")
 
     def card(self) -> WorkerCard:
         """This worker as others see it."""
@@ -221,6 +263,7 @@ class Supervisor:
 
     async def _goodbye(self) -> None:
         """Be gone at once, not when the card expires."""
+        failpoint("goodbye.before")
         with contextlib.suppress(QueuechatError):
             await self._bus.connection.insist(
                 [("DEL", keys.worker_card(self.worker)), ("ZREM", keys.WORKERS, self.worker)]
@@ -228,29 +271,14 @@ class Supervisor:
             await self._bus.leave(self._spec.model, self.worker)
 
     def _told(self, message: bytes) -> None:
-        if message == b"drain":
+        if message == b"drain" and not self._stop.is_set():  # said twice it does not mean: now
             self.stop()
 
 
-class _Speed:
-    """Tokens per second over the last few beats."""
-
-    def __init__(self) -> None:
-        self._points: list[tuple[float, int]] = []
-
-    def of(self, tokens: int) -> float:
-        now = time.monotonic()
-        if self._points and tokens < self._points[-1][1]:  # another child counts from 0
-            self._points.clear()
-        self._points = [*self._points, (now, tokens)][-5:]
-        since, before = self._points[0]
-        return round((tokens - before) / (now - since), 1) if now > since else 0.0
-
-
 def worker_id(model: str) -> str:
-    """A name that says where and what: host, model and four random hex digits."""
+    """A name that says where and what: host, model and eight random hex digits."""
     slug = re.sub(r"[^A-Za-z0-9.-]+", "-", model.rsplit("/", 1)[-1])[:40]
-    return f"{socket.gethostname()}-{slug}-{secrets.token_hex(2)}"
+    return f"{socket.gethostname()}-{slug}-{secrets.token_hex(4)}"
 
 
 async def supervise(spec: Spec, *, drain_s: float, hang_s: float) -> None:

@@ -11,6 +11,7 @@ Laws, held by `tests/workers/engines/test_laws.py` for every engine:
 5. Greedy decoding cut anywhere and resumed with `prefix_ids` goes on with the same ids. With `caps.resume ==
    "exact"` that holds for sampled decoding too, alone or in a busy batch.
 6. An engine that dies ends every sequence with `Finished(reason="error", retryable=True)`.
+7. Logits that are not finite never become tokens: a request that alone has them ends with an error of its own.
 
 Everything that is text (templates, detokenising, stop strings) is above the engine, a pure function of the ids.
 """

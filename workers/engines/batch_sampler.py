@@ -8,6 +8,7 @@ noise would bear both, because its position comes from `position_offset`, which 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,6 +74,17 @@ class BatchSampler:
         self.supported_kwargs: dict[str, type] = {"row": Row}
         self.ignored_kwargs: tuple[str, ...] = ()
         self._turns: list[_Turn] = []
+        self._peaks: Tensor | None = None
+
+    @property
+    def rows(self) -> int:
+        """Sequences that got a token in the last step."""
+        return len(self._turns)
+
+    def broken(self) -> list[str]:
+        """The requests of the last step whose logits were not numbers. To be asked when the step is computed."""
+        peaks = [] if self._peaks is None else self._peaks.tolist()
+        return [turn.state.request_id for turn, peak in zip(self._turns, peaks, strict=True) if not math.isfinite(peak)]
 
     def fill_defaults(self, int32_tensor: Tensor) -> None:
         int32_tensor.zero_()
@@ -86,6 +98,7 @@ class BatchSampler:
         """`scores` [rows, vocab]; rows past the noted ones belong to prompts not read to their end."""
         turns = self._turns
         part = scores[: len(turns)]
+        self._peaks = part.amax(dim=-1)  # NaN wins; read after the step, so that nothing waits for the device here
         shaped(
             part,
             [turn.row.sampling for turn in turns],

@@ -22,6 +22,7 @@ CPU_PAGE = 32  # tokens
 CPU_STEP = 256  # tokens: a longer prompt is read in pieces, so that answers under way do not wait for all of it
 ACCELERATOR_STEP = 2048
 EMBED_TOKENS = 4096  # per forward pass
+WARM_UP = [0, 0]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BATCHABLE = {"full_attention", "sliding_attention"}
 
@@ -189,6 +190,13 @@ def cache_plan(loaded: Loaded, max_running: int, max_context: int | None) -> tup
         max_blocks_per_request=0,
         **config,
     ), context
+
+
+def computes(model: Any) -> bool:
+    """Whether the model still answers the tokens that it was warmed up with in numbers."""
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([WARM_UP], device=model.device), use_cache=False).logits
+    return bool(logits.amax().isfinite())
 
 
 def mean_pooled(model: Any, batch: Sequence[Sequence[int]]) -> list[list[float]]:

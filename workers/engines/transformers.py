@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -18,11 +19,12 @@ from typing import Any
 from transformers import GenerationConfig
 from transformers.generation.continuous_batching.requests import RequestStatus
 
-from queuechat.errors import ContextLengthExceeded, EngineDied, InvalidRequest, Misconfigured
+from queuechat.errors import ContextLengthExceeded, EngineDied, InvalidRequest, Misconfigured, QueuechatError
 from workers.engines import packed_attention
 from workers.engines.base import Caps, Finished, Prompt, Step, Tokens, Vocabulary, refuse_unknown
+from workers.engines.batch_router import NO_NUMBERS, NO_NUMBERS_HERE, Router
 from workers.engines.batch_sampler import BatchSampler, Row, install, make_room
-from workers.engines.hf_model import Loaded, cache_plan, load, mean_pooled
+from workers.engines.hf_model import WARM_UP, Loaded, cache_plan, computes, load, mean_pooled
 from workers.sampling import refuse_unusable
 
 CLOSE_TIMEOUT_S = 30.0
@@ -67,9 +69,7 @@ class TransformersEngine:
         max_running = self._max_running or (16 if loaded.on_cpu else 64)
         plan, context = cache_plan(loaded, max_running, self._max_context)
         self._model = loaded.model
-        self._manager = _manager(loaded, plan)
-        router = _Router()
-        self._manager.output_router = router
+        self._manager, router = _manager(loaded, plan)
         self._manager.start()
         _warm_up(self._manager, router)
         cache = self._manager.batch_processor.cache
@@ -79,8 +79,9 @@ class TransformersEngine:
         self.caps = Caps(context, max_running, "exact" if exact else "distribution", True, loaded.device)
         self.vocabulary = loaded.vocabulary
         self._dead = ""
-        router.sink = lambda outputs: self._post(self._take, outputs)
-        threading.Thread(target=self._watch, args=(self._manager._generation_thread,), daemon=True).start()
+        router.sink = lambda outputs, broken: self._post(self._take, outputs, broken)
+        watched = (self._manager._generation_thread, self._manager.background_thread_status)
+        threading.Thread(target=self._watch, args=watched, daemon=True).start()
 
     def admit(self, prompt: Prompt) -> None:
         self._bind()
@@ -119,7 +120,10 @@ class TransformersEngine:
         for ids in batch:
             self._check_ids(ids, param="input")
         with self._embedding, self._undisturbed():
-            return mean_pooled(self._model, batch)
+            vectors = mean_pooled(self._model, batch)
+            if not all(math.isfinite(sum(vector)) for vector in vectors):
+                raise QueuechatError(NO_NUMBERS_HERE) if computes(self._model) else EngineDied(NO_NUMBERS)
+        return vectors
 
     def running(self) -> int:
         return len(self._sequences)
@@ -183,15 +187,16 @@ class TransformersEngine:
         self._sequences.pop(sequence.prompt.id, None)
         self._by_request.pop(sequence.request, None)
 
-    def _take(self, outputs: Sequence[Any]) -> None:
+    def _take(self, outputs: Sequence[Any], broken: frozenset[str]) -> None:
         """One engine step becomes one list of events."""
         step: Step = []
         for output in outputs:
             sequence = self._by_request.get(output.request_id)
             if sequence is None:
                 continue  # aborted since
-            step.extend(sequence.events(output))
-            if output.is_finished():
+            over = output.request_id in broken
+            step.extend([sequence.broken()] if over else sequence.events(output))
+            if over or output.is_finished():
                 self._forget(sequence)
         if step:
             self._steps.put_nowait(step)
@@ -202,9 +207,9 @@ class TransformersEngine:
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(call, *args)
 
-    def _watch(self, thread: threading.Thread) -> None:
+    def _watch(self, thread: threading.Thread, status: Any) -> None:
         thread.join()
-        self._dead = self._dead or "its loop failed"
+        self._dead = self._dead or f"its loop ended: {status.fatal_error or 'it was stopped'}"
         self._over = True
         self._post(self._end_all)
 
@@ -233,53 +238,41 @@ class _Sequence:
     at: int
 
     def events(self, output: Any) -> Step:
-        """What is new in an output, which repeats all tokens since the request was admitted."""
+        """What is new in an output, which repeats all tokens since the request was admitted.
+
+        Those of a step that failed are no answer of the model's: whoever takes over makes them again.
+        """
         id = self.prompt.id
+        if output.status == RequestStatus.FAILED:
+            return [Finished(id, "error", f"the engine died: {output.error}", True)]
         step: Step = []
         ids = output.generated_tokens[self.at - len(self.prompt.prefix_ids) :]
         if ids:
             step.append(Tokens(id, self.at, ids))
             self.at += len(ids)
-        if output.status == RequestStatus.FAILED:
-            step.append(Finished(id, "error", str(output.error), True))
-        elif output.is_finished():
+        if output.is_finished():
             stopped = bool(ids) and ids[-1] in self.prompt.stop_ids
             step.append(Finished(id, "stop" if stopped else "length"))
         return step
 
-
-class _Router:
-    """Takes the place of the manager's OutputRouter; called in the engine's thread."""
-
-    def __init__(self) -> None:
-        self.warm = threading.Event()
-        self.sink: Callable[[Sequence[Any]], None] = lambda outputs: self.warm.set()
-
-    def deliver(self, output: Any) -> None:
-        self.sink([output])
-
-    def deliver_batch(self, outputs: Sequence[Any]) -> None:
-        self.sink(outputs)
-
-    def fail_and_deliver(self, state: Any, error: Exception) -> None:
-        state.status = RequestStatus.FAILED
-        state.error = str(error)
-        self.deliver(state.to_generation_output())
+    def broken(self) -> Finished:
+        return Finished(self.prompt.id, "error", NO_NUMBERS_HERE)
 
 
-def _manager(loaded: Loaded, plan: Any) -> Any:
-    model = loaded.model
-    install(model, BatchSampler())
+def _manager(loaded: Loaded, plan: Any) -> tuple[Any, Router]:
+    model, sampler = loaded.model, BatchSampler()
+    install(model, sampler)
     manager = model.init_continuous_batching(GenerationConfig(do_sample=False, eos_token_id=-1), plan)
     make_room(manager)
     if loaded.on_cpu and loaded.sees_everything and model.config._attn_implementation == "sdpa":
         model.set_attn_implementation(packed_attention.NAME)
-    return manager
+    manager.output_router = Router(manager, sampler)
+    return manager, manager.output_router
 
 
-def _warm_up(manager: Any, router: _Router) -> None:
+def _warm_up(manager: Any, router: Router) -> None:
     """One token, so that the first user does not pay for lazy loading, and a model that cannot run says so now."""
-    manager.add_request([0, 0], request_id="warm up", max_new_tokens=1, eos_token_id=[])
+    manager.add_request(list(WARM_UP), request_id="warm up", max_new_tokens=1, eos_token_id=[])
     while not router.warm.wait(timeout=0.1):
         if not manager.is_running():
             raise Misconfigured(f"the model does not run: {manager.background_thread_status.fatal_error}")
