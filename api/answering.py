@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import re
@@ -18,6 +17,7 @@ from api import problems, sse
 from api.drain import ClientGone
 from api.exchange import Exchange, Order
 from api.house import House, Ticket
+from api.writing import Writer
 from queuechat.errors import QueuechatError
 from queuechat.protocol import End
 
@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")  # anything else could forge headers
 
-KEEP_ALIVE_S = 10.0
 LATE_S = 5.0  # Redis ends a late job by itself; this is for one that nobody watches any more
 
 
@@ -33,7 +32,7 @@ class _Answering(Response):
     """A response that comes out of the queue; it ends when its client leaves."""
 
     def __init__(self, house: House, ticket: Ticket, order: Order, style: sse.Style):
-        super().__init__(headers=headers_of(ticket, order))
+        super().__init__()
         self._house = house
         self._ticket = ticket
         self._order = order
@@ -55,65 +54,48 @@ class StreamedAnswer(_Answering):
         )
         self._hold_s = hold_s
         self._started = False
-        self._last_sent = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        writer = Writer(send, sse.STILL_HERE)
         try:
-            await self._guard(self._run(send), receive)
+            await self._guard(self._run(writer), receive)
         except ClientGone:
             return
         except Exception as error:
             if not self._started:
                 raise
-            await self._fail(error, send)
+            await self._fail(error, writer)
 
-    async def _run(self, send: Send) -> None:
-        frames = self._frames()
+    async def _run(self, writer: Writer) -> None:
         async with Exchange(self._house, self._order, self._ticket) as exchange:
+            frames = self._frames(exchange.id)
+            self.headers.update(headers_of(self._ticket, self._order, exchange))
             events = await exchange.first_word(self._hold_s)
-            await self._start(send)
+            self._started = True
+            await writer.begin(self.raw_headers)
             with self._house.metrics.open_streams.track_inprogress():
-                pulse = asyncio.create_task(self._keep_alive(send))
-                try:
-                    await self._send(send, frames.render(events) or sse.STILL_HERE)
+                async with writer.kept_alive():
+                    await writer.write(frames.render(events) or sse.STILL_HERE)
                     while events := await exchange.take():
                         if body := frames.render(events):
-                            await self._send(send, body)
-                finally:
-                    pulse.cancel()
+                            await writer.write(body)
                 totals = frames.totals(exchange.tally.usage()) if self._order.include_usage else b""
-                await self._send(send, totals + sse.DONE, more=False)
+                await writer.write(totals + sse.DONE, more=False)
 
-    async def _fail(self, error: Exception, send: Send) -> None:
+    async def _fail(self, error: Exception, writer: Writer) -> None:
         """The status is out: the error goes where the next words were expected."""
         if not isinstance(error, QueuechatError):
             log.error("request %s failed", self._ticket.name, exc_info=error)
             error = QueuechatError("a bug, see above")
         problems.note(error, self._house.metrics)
-        await self._send(send, sse.failure(error), more=False)
+        await writer.write(sse.failure(error, self.headers["x-queuechat-request-id"]), more=False)
 
-    def _frames(self) -> sse.Frames:
+    def _frames(self, id: str) -> sse.Frames:
         order = self._order
         return sse.Frames(
-            self._style, self._ticket.id, self._created, order.name, len(order.jobs),
+            self._style, id, self._created, order.name, len(order.jobs),
             usage=order.include_usage, echo=order.echo,
         )  # fmt: skip
-
-    async def _start(self, send: Send) -> None:
-        self._started = True
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-
-    async def _send(self, send: Send, body: bytes, *, more: bool = True) -> None:
-        self._last_sent = time.monotonic()
-        await send({"type": "http.response.body", "body": body, "more_body": more})
-
-    async def _keep_alive(self, send: Send) -> None:
-        while True:
-            quiet = time.monotonic() - self._last_sent
-            if quiet >= KEEP_ALIVE_S:
-                await self._send(send, sse.STILL_HERE)
-                quiet = 0.0
-            await asyncio.sleep(KEEP_ALIVE_S - quiet)
 
 
 class WholeAnswer(_Answering):
@@ -134,14 +116,14 @@ class WholeAnswer(_Answering):
                         reasons[index] = event.reason.value
         choices = [self._choice(k, "".join(parts), reasons[k]) for k, parts in enumerate(texts)]
         body = {
-            "id": self._style.prefix + self._ticket.id,
+            "id": self._style.prefix + exchange.id,
             "object": self._style.whole,
             "created": self._created,
             "model": self._order.name,
             "choices": choices,
             "usage": exchange.tally.usage(),
         }
-        response = Response(orjson.dumps(body), headers=headers_of(self._ticket, self._order))
+        response = Response(orjson.dumps(body), headers=headers_of(self._ticket, self._order, exchange))
         response.headers["content-type"] = "application/json"
         await response(scope, receive, send)
 
@@ -153,9 +135,11 @@ class WholeAnswer(_Answering):
         return {"index": index, **part, "logprobs": None, "finish_reason": reason}
 
 
-def headers_of(ticket: Ticket, order: Order) -> dict[str, str]:
+def headers_of(ticket: Ticket, order: Order, exchange: Exchange) -> dict[str, str]:
     """Which request of the queue this was, and what of it was not looked at."""
-    headers = {"x-queuechat-request-id": ticket.id}
+    headers = {"x-queuechat-request-id": exchange.id}
+    if exchange.replayed:
+        headers["idempotency-replayed"] = "true"
     if order.ignored:
         names = [name if _PLAIN.fullmatch(name) else "?" for name in order.ignored[:20]]
         headers["x-queuechat-ignored"] = ",".join(name[:64] for name in names)

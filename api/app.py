@@ -17,18 +17,27 @@ from api import openapi, problems
 from api.auth import Auth
 from api.house import House
 from api.limits import BodyLimit, Door
-from api.routes import chat, completions, embeddings, health, models
+from api.routes import chat, completions, embeddings, health, letters, models, requests
 from queuechat import __version__
+from queuechat.allowance import Allowance
 from queuechat.bus import Bus
 from queuechat.client import Client
 from queuechat.credentials import KeyRing
 from queuechat.errors import QueuechatError
+from queuechat.periodic import Periodic
 from queuechat.roster import Roster
 from queuechat.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_EXPOSED = ["x-request-id", "x-queuechat-request-id", "x-queuechat-ignored", "retry-after", "retry-after-ms"]
+_EXPOSED = [
+    "x-request-id",
+    "x-queuechat-request-id",
+    "x-queuechat-ignored",
+    "idempotency-replayed",
+    "retry-after",
+    "retry-after-ms",
+]
 
 
 def create_app(settings: Settings, bus_url: str) -> FastAPI:
@@ -46,7 +55,7 @@ def create_app(settings: Settings, bus_url: str) -> FastAPI:
     app.add_exception_handler(QueuechatError, problems.on_queuechat_error)
     app.add_exception_handler(HTTPException, problems.on_http_exception)
     app.add_exception_handler(RequestValidationError, problems.on_validation_error)
-    for family in (chat, completions, embeddings, models, health):
+    for family in (chat, completions, embeddings, requests, letters, models, health):
         app.include_router(family.router)
     app.openapi = functools.partial(openapi.document, app)  # type: ignore[method-assign]
     openapi.add_docs(app)
@@ -58,12 +67,19 @@ def _doors(settings: Settings) -> list[Middleware]:
     cors = Middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
-        allow_methods=["GET", "POST"],
+        allow_methods=["GET", "POST", "DELETE"],
         allow_headers=["*"],
         expose_headers=_EXPOSED,
     )
     inner = [Middleware(Door), Middleware(BodyLimit, limit=settings.body_limit), Middleware(Auth)]
     return [cors, *inner] if settings.cors_origins else inner
+
+
+async def _expire_unserved(bus: Bus, roster: Roster) -> None:
+    """Workers end what is late; where there are none, nobody else would."""
+    for name, model in roster.census.models.items():
+        if not model.live:
+            await bus.expire(name)
 
 
 @contextlib.asynccontextmanager
@@ -80,11 +96,14 @@ async def _open(app: FastAPI, settings: Settings, bus_url: str) -> AsyncIterator
             Client(bus, queue_limit=settings.queue_limit, grace_s=settings.grace_s)
         )
         roster = await stack.enter_async_context(Roster(bus))
+        await stack.enter_async_context(Periodic(lambda: _expire_unserved(bus, roster), "deadlines of unserved models"))
         keys = KeyRing(
             bus,
             settings.key_pepper.get_secret_value(),
             [key.get_secret_value() for key in settings.api_keys],
             required=settings.require_key,
+            concurrency=settings.key_concurrency,
         )
-        app.state.house = House(settings, bus, client, roster, keys)
+        allowance = await stack.enter_async_context(Allowance(bus))
+        app.state.house = House(settings, bus, client, roster, keys, allowance)
         yield

@@ -24,7 +24,8 @@ class Auth:
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             request = Request(scope)
             try:
-                ticket_of(request).tenant = await house_of(request).keys.check(_token(request.headers))
+                bearer = await house_of(request).keys.check(_token(request.headers))
+                ticket_of(request).tenant, ticket_of(request).concurrency = bearer.id, bearer.concurrency
             except QueuechatError as error:
                 app = await problems.on_queuechat_error(request, error)
         await app(scope, receive, send)

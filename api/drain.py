@@ -9,6 +9,7 @@ from typing import Any
 from starlette.types import Receive
 
 from queuechat.errors import DeadlineExceeded, Draining
+from queuechat.failpoints import failpoint
 
 
 class ClientGone(Exception):
@@ -20,7 +21,7 @@ class Drain:
 
     def __init__(self) -> None:
         self.draining = False
-        self._cut = False
+        self.cut = False  #: running work is being ended, wherever it is
         self._running: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -30,6 +31,7 @@ class Drain:
         return len(self._running)
 
     def begin(self) -> None:
+        failpoint("drain.api")
         self.draining = True
 
     def hurry(self) -> None:
@@ -44,7 +46,7 @@ class Drain:
         await asyncio.wait(waits, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
-        self._cut = True
+        self.cut = True
         for task in list(self._running):
             task.cancel()
 
@@ -72,7 +74,7 @@ class Drain:
             # Of all that may have cancelled it, a client that has left explains the rest.
             if watcher.done():
                 raise ClientGone from None
-            if self._cut:
+            if self.cut:
                 raise Draining("this server is shutting down; ask again", retry_after=1) from None
             if late.when() <= asyncio.get_running_loop().time():
                 raise DeadlineExceeded(f"no full answer within {deadline_s:g} s") from None
@@ -91,3 +93,4 @@ class Drain:
 async def _until_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+    failpoint("gone.before")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ Events = list[tuple[int, Event]]
 @dataclass(frozen=True, slots=True)
 class Order:
     """What a checked request asks for. `name` is the model as the user called it, `siblings` how many answers
-    share each prompt, `echo` the text that each answer begins with."""
+    share each prompt, `echo` the text that each answer begins with, `idem` the digests of idempotency key and body."""
 
     jobs: Sequence[Job]
     name: str
@@ -28,6 +29,7 @@ class Order:
     include_usage: bool = False
     echo: Sequence[str] = ()
     ignored: Sequence[str] = ()
+    idem: tuple[str, str] | None = None
 
     @property
     def model(self) -> str:
@@ -62,7 +64,10 @@ class Tally:
 
 
 class Exchange:
-    """`async with` submits the order; leaving stops reading, and cancels what has not ended."""
+    """`async with` submits the order; leaving stops reading, and cancels what has not ended.
+
+    It is not cancelled when the client may come back for it: with an idempotency key, or because this server stops.
+    """
 
     def __init__(self, house: House, order: Order, ticket: Ticket):
         self._house = house
@@ -72,17 +77,39 @@ class Exchange:
         self._next: asyncio.Task[Events] | None = None
         self._failure: QueuechatError | None = None
         self._worded = False
+        self._places = contextlib.AsyncExitStack()
         self.tally = Tally(order.siblings)
 
     async def __aenter__(self) -> Exchange:
-        self._answer = await self._house.client.submit(self._order.jobs)
+        ticket, house = self._ticket, self._house
+        async with self._places as places:
+            id = ticket.id
+            if ticket.concurrency and self._order.idem:
+                id = await house.client.first_with(self._order.model, self._order.idem[0]) or id
+            place = house.allowance.place(ticket.tenant, ticket.concurrency, id, self._goes_on)
+            await places.enter_async_context(place)
+            self._answer = await self._house.client.submit(self._order.jobs, self._order.idem)
+            self._places = places.pop_all()
         return self
+
+    def _goes_on(self) -> bool:
+        return self._answer is not None and self._answer.outlives and not self._answer.ended
+
+    @property
+    def id(self) -> str:
+        """The request whose answer this is: an earlier one when this repeats it."""
+        return self._answer.id if self._answer else self._ticket.id
+
+    @property
+    def replayed(self) -> bool:
+        return self._answer is not None and self._answer.replayed
 
     async def __aexit__(self, *_: object) -> None:
         if self._next:
             self._next.cancel()
-        if self._answer:
-            await self._answer.close()
+        async with self._places:
+            if self._answer:
+                await self._answer.close(cancel=not self._house.drain.cut)
 
     async def first_word(self, hold_s: float) -> Events:
         """The first chunks or ends; only the last news of waiting when there is no word within `hold_s`."""

@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from api.drain import Drain
 from api.metrics import Metrics
+from queuechat.allowance import Allowance
 from queuechat.bus import Bus
 from queuechat.client import Client
 from queuechat.credentials import KeyRing
@@ -25,6 +26,7 @@ class House:
     client: Client
     roster: Roster
     keys: KeyRing
+    allowance: Allowance
     metrics: Metrics = field(default_factory=Metrics)
     drain: Drain = field(default_factory=Drain)
 
@@ -37,6 +39,7 @@ class Ticket:
     name: str
     arrived: float
     tenant: str = ""
+    concurrency: int = 0  # requests that its key may have at a time; 0 is any number
 
 
 def house_of(request: Request) -> House:

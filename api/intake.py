@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
 import secrets
 from typing import TypeVar
 
+import orjson
 from starlette.requests import ClientDisconnect, Request
 
-from api.house import House, house_of
+from api.house import House, house_of, ticket_of
 from api.schemas import parse
 from api.schemas.base import Body, Generation
+from queuechat.errors import InvalidRequest
+from queuechat.failpoints import failpoint
 from queuechat.protocol import Sampling
 from queuechat.roster import Model
 
 B = TypeVar("B", bound=Body)
 
-_IGNORED_HEADERS = ("idempotency-key",)
+_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
 async def read(request: Request, kind: type[B]) -> tuple[B, Model]:
@@ -30,6 +35,7 @@ async def read(request: Request, kind: type[B]) -> tuple[B, Model]:
     house = house_of(request)
     house.drain.admit()
     body = parse(await _body(request), kind)
+    failpoint("body.after")
     return body, await house.roster.resolve(body.model)
 
 
@@ -48,9 +54,10 @@ def patience_of(request: Request) -> float:
 
 
 def deadline_of(request: Request, house: House, *, stream: bool) -> float:
-    """Seconds until nobody wants the answer. A stream's reader waits for the next byte only, not for the whole."""
+    """Seconds until nobody wants the answer. A stream's reader waits for the next byte only, not for the whole; and who
+    has sent an idempotency key comes back for it."""
     limit = house.settings.deadline_s
-    return limit if stream else min(limit, patience_of(request))
+    return limit if stream or "idempotency-key" in request.headers else min(limit, patience_of(request))
 
 
 def hold_of(request: Request, house: House) -> float:
@@ -58,9 +65,26 @@ def hold_of(request: Request, house: House) -> float:
     return min(house.settings.hold_s, patience_of(request) / 2)
 
 
-def ignored_of(request: Request, body: Body) -> list[str]:
-    """What was sent and means nothing here: headers, then fields."""
-    return [name for name in _IGNORED_HEADERS if name in request.headers] + body.ignored
+def ignored_of(body: Body) -> list[str]:
+    """Fields that were sent and mean nothing here."""
+    return body.ignored
+
+
+async def idem_of(request: Request) -> tuple[str, str] | None:
+    """Digests of who asks with which Idempotency-Key, and of what is asked; None without the header.
+
+    Raises:
+        InvalidRequest: the key is not 1 to 255 printable ASCII characters.
+    """
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not _KEY.fullmatch(key):
+        raise InvalidRequest("Idempotency-Key must be 1 to 255 printable ASCII characters", param="Idempotency-Key")
+    body = orjson.dumps(orjson.loads(await _body(request)), option=orjson.OPT_SORT_KEYS)
+    asked = request.url.path.encode() + b"\0" + body
+    who = f"{ticket_of(request).tenant}\0{key}".encode()
+    return hashlib.sha256(who).hexdigest(), hashlib.sha256(asked).hexdigest()
 
 
 async def _body(request: Request) -> bytes:

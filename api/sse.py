@@ -121,6 +121,6 @@ def comment(waiting: Waiting) -> bytes:
     return f": queued position={waiting.place}{eta}\n".encode()
 
 
-def failure(error: QueuechatError) -> bytes:
-    """The last frame of a stream that could not end well; no [DONE] follows."""
-    return frame({"error": problems.body_of(error)["error"]})
+def failure(error: QueuechatError, id: str) -> bytes:
+    """The last frame of a stream that could not end well; no [DONE] follows. `id` is what could be asked for again."""
+    return frame({"error": problems.body_of(error)["error"] | {"request_id": id}})

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 
-from queuechat import keys
 from queuechat.bus import Bus
 from queuechat.errors import QueuechatError
+from queuechat.periodic import Periodic
 from queuechat.protocol import Depth
 from queuechat.roster import Roster, take_depths
 from ui import wording
@@ -22,20 +20,17 @@ class Board:
     def __init__(self, bus: Bus, roster: Roster):
         self._bus = bus
         self._roster = roster
-        self._task: asyncio.Task[None] | None = None
+        self._beat = Periodic(self.refresh, "board")
         self.depths: dict[str, Depth] = {}
         self.away = False
 
     async def __aenter__(self) -> Board:
         await self.refresh()
-        self._task = asyncio.create_task(self._renew(), name="board")
+        await self._beat.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._task:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await self._beat.__aexit__()
 
     @property
     def models(self) -> list[str]:
@@ -65,8 +60,3 @@ class Board:
     async def _ping(self) -> dict[str, Depth]:
         await self._bus.connection.insist([("PING",)])
         return {}
-
-    async def _renew(self) -> None:
-        while True:
-            await asyncio.sleep(keys.BEAT_S)
-            await self.refresh()

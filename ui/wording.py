@@ -8,11 +8,13 @@ from collections.abc import Callable
 from queuechat.errors import (
     BusUnavailable,
     DeadlineExceeded,
+    MemoryLow,
     ModelNotFound,
     NoWorker,
     QueuechatError,
     QueueFull,
     StateLost,
+    WaitTooLong,
 )
 from queuechat.protocol import End, Reason, Times
 from queuechat.roster import Census
@@ -116,6 +118,8 @@ def _lost(_: QueuechatError, model: str) -> str:
 
 _NOTICES: dict[type[QueuechatError], Callable[[QueuechatError, str], str]] = {
     QueueFull: _full,
+    WaitTooLong: _full,
+    MemoryLow: _full,
     NoWorker: _unserved,
     ModelNotFound: _unserved,
     DeadlineExceeded: _late,

@@ -39,7 +39,8 @@ async def create_chat_completion(request: Request) -> Response:
         name=body.model,
         siblings=body.choices,
         include_usage=body.include_usage,
-        ignored=intake.ignored_of(request, body),
+        ignored=intake.ignored_of(body),
+        idem=await intake.idem_of(request),
     )
     if stream:
         return StreamedAnswer(house, ticket, order, sse.CHAT, intake.hold_of(request, house))

@@ -39,7 +39,8 @@ async def create_completion(request: Request) -> Response:
         siblings=body.choices,
         include_usage=body.include_usage,
         echo=[str(prompt) for prompt in body.prompts for _ in range(body.choices)] if body.echo else (),
-        ignored=intake.ignored_of(request, body),
+        ignored=intake.ignored_of(body),
+        idem=await intake.idem_of(request),
     )
     if stream:
         return StreamedAnswer(house, ticket, order, sse.COMPLETION, intake.hold_of(request, house))

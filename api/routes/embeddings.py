@@ -36,7 +36,8 @@ async def create_embeddings(request: Request) -> Response:
         tenant=ticket.tenant,
         deadline_s=intake.deadline_of(request, house, stream=False),
     )
-    return Embeddings(house, ticket, Order([job], body.model, ignored=intake.ignored_of(request, body)), body)
+    order = Order([job], body.model, ignored=intake.ignored_of(body), idem=await intake.idem_of(request))
+    return Embeddings(house, ticket, order, body)
 
 
 class Embeddings(Response):
@@ -65,7 +66,7 @@ class Embeddings(Response):
             "model": self._order.name,
             "usage": {"prompt_tokens": prompt_tokens, "total_tokens": prompt_tokens},
         }
-        response = Response(orjson.dumps(body), headers=headers_of(self._ticket, self._order))
+        response = Response(orjson.dumps(body), headers=headers_of(self._ticket, self._order, exchange))
         response.headers["content-type"] = "application/json"
         await response(scope, receive, send)
 

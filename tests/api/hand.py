@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from queuechat import keys
 from queuechat.bus import Bus, Claim, Item, Verdict
-from queuechat.protocol import Chunk, End, Failure, ModelCard, Reason, WorkerCard
+from queuechat.protocol import Chunk, End, Failure, ModelCard, PrefixHash, Reason, WorkerCard
 
 
 class Hand:
@@ -27,6 +27,7 @@ class Hand:
         self._tasks: list[asyncio.Task[None]] = []
         self.cancelled: asyncio.Queue[str] = asyncio.Queue()  #: ids that somebody cancelled
         self._at: dict[str, int] = {}
+        self._hashes: dict[str, PrefixHash] = {}
 
     async def __aenter__(self) -> Hand:
         await self.beat()
@@ -78,9 +79,10 @@ class Hand:
         for text in texts:
             at = self._at.get(claim.job.id, 0)
             chunk = Chunk(at, 1, text, [at], vector).encode()
-            before = str(at) if at else claim.hash
+            hash = self._hashes.setdefault(claim.job.id, PrefixHash())
+            before, after = hash.value, hash.update([at])
             verdict = (
-                await self.bus.publish(self.model, [Item(claim.job.id, claim.nonce, at, 1, before, str(at + 1), chunk)])
+                await self.bus.publish(self.model, [Item(claim.job.id, claim.nonce, at, 1, before, after, chunk)])
             )[0]
             self._at[claim.job.id] = at + 1
         return verdict

@@ -187,7 +187,7 @@ async def test_a_long_wait_is_a_200_with_comments_that_the_sdk_reads_over(redis_
 async def test_a_stream_stays_alive_while_nothing_happens(
     site: Site, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.answering.KEEP_ALIVE_S", 0.02)
+    monkeypatch.setattr("api.writing.KEEP_ALIVE_S", 0.02)
     chunks, claim = await asyncio.gather(site.sdk.chat.completions.create(**ask(hand, stream=True)), first_word(hand))
     beats = 0
     async for line in chunks.response.aiter_lines():

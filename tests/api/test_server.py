@@ -21,6 +21,7 @@ from tests.api.hand import Hand
 from tests.api.site import Site, a_site
 from tests.api.test_chat import ask, first_word
 from tests.api.test_refusals import check
+from tests.api.test_requests import events_of
 from tests.conftest import free_port, start_redis
 
 _PROCESS = """
@@ -74,7 +75,9 @@ async def test_a_terminated_server_lets_its_streams_end_and_takes_no_new_ones(re
     assert await server.process.wait() == 0
 
 
-async def test_what_cannot_end_in_time_is_told_so(redis_url: str, hand: Hand) -> None:
+async def test_what_cannot_end_in_time_is_told_so_and_goes_on_for_who_comes_back(
+    redis_url: str, hand: Hand, site: Site
+) -> None:
     server = await Process.start(redis_url, 0)
     chunks, claim = await asyncio.gather(server.sdk.chat.completions.create(**ask(hand, stream=True)), first_word(hand))
     whole = asyncio.create_task(server.sdk.chat.completions.create(**ask(hand)))
@@ -87,8 +90,15 @@ async def test_what_cannot_end_in_time_is_told_so(redis_url: str, hand: Hand) ->
     with pytest.raises(openai.InternalServerError) as refused:
         await whole
     assert refused.value.code == "server_draining"
-    assert {await hand.cancelled.get(), await hand.cancelled.get()} == {claim.job.id, other.job.id}
     assert await server.process.wait() == 0
+    assert isinstance(caught.value.body, dict)
+    assert caught.value.body["request_id"] == claim.job.id
+    for left in (claim, other):
+        await hand.say(left, " two")
+        await hand.end(left)
+    resumed = await site.http.get(f"/v1/requests/{claim.job.id}/events", params={"starting_after": 1})
+    assert [event["text"] for kind, _, event in events_of(resumed.text)] == [" two", ""]
+    assert hand.cancelled.empty()
 
 
 async def test_a_second_signal_does_not_wait(redis_url: str, hand: Hand) -> None:

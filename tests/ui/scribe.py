@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from queuechat import keys
 from queuechat.bus import Bus, Claim, Item, Verdict
-from queuechat.protocol import Chunk, End, Failure, Job, ModelCard, Reason, WorkerCard
+from queuechat.protocol import Chunk, End, Failure, Job, ModelCard, PrefixHash, Reason, WorkerCard
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,11 @@ def echo(job: Job) -> str:
     """The default script: the last message again, with a word in front."""
     assert job.messages
     return f"You said: {job.messages[-1]['content']}"
+
+
+def _hash(count: int) -> str:
+    """Of the first `count` words: their ids are their places."""
+    return PrefixHash().update(range(count)) if count else ""
 
 
 class Scribe:
@@ -115,8 +120,8 @@ class Scribe:
                 return verdict or Verdict.CANCEL
             await asyncio.sleep(0.02)
         chunk = Chunk(at, 1, word, [at]).encode()
-        before = f"{at}" if at else claim.hash
-        item = Item(claim.job.id, claim.nonce, at, 1, before, f"{at + 1}", chunk)
+        before, after = _hash(at), _hash(at + 1)
+        item = Item(claim.job.id, claim.nonce, at, 1, before, after, chunk)
         return (await self.bus.publish(self.model, [item]))[0]
 
     async def _finish(self, claim: Claim, end: End) -> None:
