@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -28,6 +29,18 @@ app = typer.Typer(
 #: Data. A pipe or a log file gets whole rows, whatever width it claims to have.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False)  #: everything else
+
+#: Which module brings which commands; the order is that of the help text.
+HOMES = {
+    "running": ("up", "api", "ui"),
+    "worker": ("worker",),
+    "asking": ("chat", "cancel"),
+    "looking": ("ps", "queues", "models", "config"),
+    "jobs": ("jobs",),
+    "dead": ("dead",),
+    "keys": ("keys",),
+    "checking": ("doctor", "audit", "healthcheck", "load-functions"),
+}
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
 
@@ -79,14 +92,20 @@ def _root(
     """LLM serving without a controller: jobs on Redis streams, answers that survive kill -9."""
 
 
+def register(command: str = "") -> None:
+    """Import the module of one command, or of all: what a command does not need would double the time that it takes."""
+    for module in HOMES:
+        if command in HOMES[module] or not any(command in commands for commands in HOMES.values()):
+            import_module(f"queuechat.cli.{module}")
+
+
 def main() -> None:
     """Entry of the command; errors of ours end it with one line and exit code 1, misuse with 2."""
-    from queuechat.cli import asking, keys, looking, running  # noqa: F401  their commands register themselves
-
+    register(sys.argv[1] if len(sys.argv) > 1 else "")
     try:
         app()
     except QueuechatError as error:
-        err.print(f"queuechat: {error.message}", style="red", markup=False)
+        err.print(f"queuechat: {error.message}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -71,15 +71,14 @@ def _redis(loaded: Settings) -> Iterator[Finding]:
 async def _server(url: str) -> list[Finding]:
     bus = await Bus(url, patience_s=1).open()
     try:
-        info = _parsed(await bus.connection.command("INFO"))
-        clock = await bus.connection.command("TIME")
-        skew = abs(time.time() - (int(clock[0]) + int(clock[1]) / 1e6))
-        findings = [Finding("ok", f"Redis {info['redis_version']} at {bus.url}")]
-        findings += [await _setting(bus, *wanted) for wanted in _WANTED]
-        if float(info["maxmemory"]):
-            used = float(info["used_memory"]) / float(info["maxmemory"])
-            findings.append(_bounded("Redis memory", f"{used:.0%} of maxmemory", used < 0.8, "give it more memory"))
-        findings.append(_bounded("clock against Redis", f"{skew:.2f} s", skew < 5, "run an NTP client"))
+        findings = [await _clock(bus)]
+        everywhere = await bus.connection.everywhere("INFO")
+        for address, raw in everywhere.items():
+            findings += _state(address, _parsed(raw))
+        for name, wanted, why in _WANTED:
+            findings.append(await _setting(bus, name, wanted, why))
+        if any(int(_parsed(raw)["connected_slaves"]) for raw in everywhere.values()):
+            findings.append(await _setting(bus, "min-replicas-to-write", "1", _UNCOPIED))
     finally:
         await bus.close()
     return findings
@@ -90,18 +89,49 @@ _WANTED = (
     ("appendfsync", "always", "with everysec a crash may lose the last second of accepted requests"),
     ("maxmemory-policy", "noeviction", "another policy lets Redis throw requests away"),
 )
+_UNCOPIED = "a master that no replica follows takes writes which a failover loses"
+
+
+async def _clock(bus: Bus) -> Finding:
+    try:
+        clock = await bus.connection.command("TIME")
+    except QueuechatError:
+        return Finding("warn", "the clock of Redis cannot be read with these credentials", "use the role operator")
+    skew = abs(time.time() - (int(clock[0]) + int(clock[1]) / 1e6))
+    return _bounded("clock against Redis", f"{skew:.2f} s", skew < 5, "run an NTP client")
+
+
+def _state(address: str, info: dict[str, Any]) -> Iterator[Finding]:
+    """What a server says of itself."""
+    version = str(info["redis_version"])
+    new = int(version.split(".")[0]) >= 7
+    yield Finding("ok" if new else "bad", f"Redis {version} at {address}", "" if new else "install 7.0 or newer")
+    most, used = float(info["maxmemory"]), float(info["used_memory"])
+    if most:
+        yield _bounded("Redis memory", f"{used / most:.0%} of maxmemory", used < 0.8 * most, "give it more memory")
+    else:
+        why = "without it nothing is refused before the kernel stops Redis; 60 % of the memory it may have is good"
+        yield Finding("warn", "maxmemory is not set", f"redis-cli CONFIG SET maxmemory <bytes>: {why}")
+    late = int(info.get("aof_delayed_fsync", 0))
+    yield _bounded("fsyncs that were late", str(late), not late, "the disk of Redis is too slow, or shared")
 
 
 async def _setting(bus: Bus, name: str, wanted: str, why: str) -> Finding:
+    """A setting as each server has it."""
     try:
-        row = await bus.connection.command("CONFIG", "GET", name)
+        rows = await bus.connection.everywhere("CONFIG", "GET", name)
     except QueuechatError:
         return Finding("warn", f"{name} cannot be read with these credentials", f"make sure that it is {wanted}: {why}")
+    values = {_value(row, name) for row in rows.values()}
+    ill = sorted(value for value in values if value != wanted and not (wanted.isdigit() and value > "0"))
+    if ill:
+        return Finding("warn", f"{name} is {' and '.join(ill)}", f"redis-cli CONFIG SET {name} {wanted}: {why}")
+    return Finding("ok", f"{name} {' and '.join(sorted(values))}")
+
+
+def _value(row: Any, name: str) -> str:
     pairs = row if isinstance(row, dict) else dict(zip(row[::2], row[1::2], strict=True))
-    value = (pairs.get(name.encode()) or pairs.get(name) or b"?").decode()
-    if value == wanted:
-        return Finding("ok", f"{name} {value}")
-    return Finding("warn", f"{name} is {value}", f"redis-cli CONFIG SET {name} {wanted}: {why}")
+    return str((pairs.get(name.encode()) or pairs.get(name) or b"?").decode())
 
 
 def _bounded(what: str, value: str, good: bool, remedy: str) -> Finding:

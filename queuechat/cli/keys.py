@@ -10,7 +10,7 @@ import typer
 
 from queuechat.bus import Bus
 from queuechat.cli.app import JsonFlag, app, err, out, settings, with_bus
-from queuechat.cli.looking import print_json, span, table
+from queuechat.cli.tables import print_json, span, table
 from queuechat.credentials import add_key, list_keys, revoke_key
 from queuechat.errors import NotFound
 
@@ -22,12 +22,15 @@ app.add_typer(keys, name="keys")
 def add(
     name: Annotated[str, typer.Argument(help="Who or what it is for.")] = "",
     days: Annotated[float | None, typer.Option(min=0, help="Days until it expires. [default: never]")] = None,
+    concurrency: Annotated[
+        int, typer.Option(min=0, help="Requests it may have running at a time; 0: what the settings of the API say.")
+    ] = 0,
 ) -> None:
     """Make a key. It is printed once and cannot be had again: Redis holds only a keyed hash."""
     loaded = settings()
     pepper = loaded.key_pepper.get_secret_value()
     lifetime = None if days is None else days * 86400
-    _, token = with_bus(lambda bus: add_key(bus, pepper, name, lifetime_s=lifetime), loaded)
+    _, token = with_bus(lambda bus: add_key(bus, pepper, name, lifetime_s=lifetime, concurrency=concurrency), loaded)
     typer.echo(token)
     if not pepper:
         err.print("set QUEUECHAT_KEY_PEPPER before you make keys that matter: hashes are then useless without it")
@@ -40,10 +43,10 @@ def list_all(as_json: JsonFlag = False) -> None:
     if as_json:
         print_json([{k: v for k, v in asdict(key).items() if k != "hash"} for key in found])
         return
-    rows = table("ID", "NAME", "AGE", "EXPIRES")
+    rows = table("ID", "NAME", "AGE", "EXPIRES", "AT A TIME")
     for key in found:
         left = "expired" if key.expired else f"in {span(key.expires - time.time())}" if key.expires else "never"
-        rows.add_row(key.id, key.name, span(time.time() - key.created), left)
+        rows.add_row(key.id, key.name, span(time.time() - key.created), left, str(key.concurrency or "the setting"))
     out.print(rows if found else "no keys: the API asks for none")
 
 

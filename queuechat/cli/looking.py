@@ -1,40 +1,23 @@
-"""Commands that look and change nothing: ps, queues, models, doctor, config show."""
+"""Commands that look and change nothing: ps, queues, models, config show."""
 
 from __future__ import annotations
 
-import socket
 import time
-import urllib.error
-import urllib.request
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
-import orjson
 import typer
-from rich.table import Table
 
 from queuechat import keys
 from queuechat.bus import Bus
 from queuechat.cli.app import JsonFlag, app, out, settings, with_bus
+from queuechat.cli.tables import print_json, span, table
 from queuechat.protocol import Depth
 from queuechat.roster import Census, take_census, take_depths
 from queuechat.settings import sources
 
 config = typer.Typer(help="The settings in force.", no_args_is_help=True)
 app.add_typer(config, name="config")
-
-
-def print_json(value: Any) -> None:
-    """One JSON document on standard output."""
-    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode())
-
-
-def table(*columns: str) -> Table:
-    """A table without lines; numbers are aligned by `add_row` callers giving strings."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        made.add_column(column, no_wrap=True)
-    return made
 
 
 @app.command()
@@ -62,16 +45,26 @@ def queues(
     """How deep each model's queues are."""
     census, depths = with_bus(_depths, settings())
     if as_json:
-        print_json({model: asdict(depth) for model, depth in depths.items()})
+        print_json({model: {**asdict(depth), "eta_s": _eta(depth)} for model, depth in depths.items()})
         return
-    rows = table("MODEL", "WAITING", "RUNNING", "BULK", "OLDEST", "ENDED/S", "DEAD", "WORKERS")
+    rows = table("MODEL", "WAITING", "RUNNING", "BULK", "OLDEST", "ETA", "ENDED/S", "DEAD", "WORKERS")
     for model, d in sorted(depths.items()):
-        numbers = (d.waiting, d.running, d.bulk_waiting, f"{d.oldest_ms / 1000:.1f}s", f"{d.finished_per_s:g}", d.dead)
+        eta = _eta(d)
+        told = "?" if eta is None else f"{eta:.1f}s"
+        times = (f"{d.oldest_ms / 1000:.1f}s", told, f"{d.finished_per_s:g}")
+        numbers = (d.waiting, d.running, d.bulk_waiting, *times, d.dead)
         rows.add_row(model, *map(str, numbers), str(len(census.models[model].workers)))
     out.print(rows if depths else "no queues yet")
     if explain:
         for model in sorted(depths):
             out.print(_explained(model), markup=False, soft_wrap=True)
+
+
+def _eta(depth: Depth) -> float | None:
+    """Seconds until a request that comes now is taken, as admission reckons; None when nothing tells."""
+    if not depth.waiting:
+        return 0.0
+    return round((depth.waiting + 1) * depth.pace_s, 1) or None
 
 
 def _explained(model: str) -> str:
@@ -83,6 +76,7 @@ def _explained(model: str) -> str:
         f"  WAITING  redis-cli XLEN '{jobs}'                   # less the first number of XPENDING '{jobs}'",
         f"  BULK     redis-cli XLEN '{bulk}'                   # less the first number of XPENDING '{bulk}'",
         f"  OLDEST   redis-cli XINFO GROUPS '{jobs}'           # last-delivered-id; the next entry's id is its time",
+        "  ETA                                                # how long ended jobs ran / RUNNING * (WAITING + 1)",
         f"  ENDED/S  redis-cli XREVRANGE '{keys.usage(model)}' + - COUNT 64",
         f"  DEAD     redis-cli XLEN '{keys.dead(model)}'",
         "  WORKERS  redis-cli ZRANGE qc:workers 0 -1 REV          # then GET qc:worker:<id>",
@@ -111,47 +105,6 @@ def models(as_json: JsonFlag = False) -> None:
     out.print(rows if known else "no models yet; start a worker with: queuechat worker --model smollm2")
 
 
-@app.command()
-def doctor() -> None:
-    """Check this machine and Redis; every problem comes with what to do. Exit code 1 when something cannot work."""
-    from queuechat.cli.doctor import examine
-
-    findings = examine(settings())
-    marks = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "bad": "[red]bad [/]"}
-    for finding in findings:
-        out.print(marks[finding.verdict], end=" ")
-        out.print(f"{finding.what}{' — ' + finding.remedy if finding.remedy else ''}", markup=False, soft_wrap=True)
-    if any(finding.verdict == "bad" for finding in findings):
-        raise typer.Exit(1)
-
-
-@app.command()
-def healthcheck(process: Annotated[str, typer.Argument(help="api, ui or worker: the one on this host.")]) -> None:
-    """Exit code 0 when a process of this host is well; made for containers."""
-    loaded = settings(log_level="error")
-    if process == "worker":
-        workers = with_bus(take_census, loaded).workers
-        well = any(w.host == socket.gethostname() and w.state in ("ready", "draining") for w in workers)
-    elif process in ("api", "ui"):
-        port, path = (loaded.api_port, "/readyz") if process == "api" else (loaded.ui_port, "/")
-        well = answers(f"http://127.0.0.1:{port}{path}")
-    else:
-        raise typer.BadParameter("must be api, ui or worker")
-    typer.echo("well" if well else "not well")
-    raise typer.Exit(0 if well else 1)
-
-
-def answers(url: str) -> bool:
-    """Whether an HTTP server is there and can answer; what it answers does not matter below 500."""
-    try:
-        with urllib.request.urlopen(url, timeout=5) as response:
-            return bool(response.status < 500)
-    except urllib.error.HTTPError as error:
-        return error.code < 500
-    except OSError:
-        return False
-
-
 @config.command("show")
 def config_show(as_json: JsonFlag = False) -> None:
     """Every setting, its value and where it comes from. Secrets are masked."""
@@ -164,11 +117,3 @@ def config_show(as_json: JsonFlag = False) -> None:
     for row in rows:
         made.add_row(row.variable, row.value, row.source, row.description)
     out.print(made)
-
-
-def span(seconds: float) -> str:
-    """42s, 7m, 3h, 2d."""
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.0f}{unit}"
-    return f"{max(seconds, 0):.0f}s"

@@ -11,7 +11,7 @@ import time
 
 from queuechat.bus import Bus
 from queuechat.cli.app import err, out
-from queuechat.cli.looking import answers
+from queuechat.cli.checking import answers
 from queuechat.errors import Misconfigured, QueuechatError
 from queuechat.roster import take_census
 from queuechat.settings import Settings
@@ -59,13 +59,19 @@ class _Stack:
             raise Misconfigured(f"the {failed} process ended by itself; its lines above say why")
 
     async def _until_over(self) -> str | None:
-        """Wait for the signal to stop, or for a process that ends without one: its name."""
+        """Wait for the signal to stop, or for a process that ends without one: its name. A worker that was drained
+        from afar has ended well: the front ends stay, for other workers."""
         waits = {asyncio.create_task(p.wait()): part for part, p in self._processes.items()}
         stop = asyncio.create_task(self._stop.wait())
-        done, pending = await asyncio.wait({*waits, stop}, return_when=asyncio.FIRST_COMPLETED)
+        while True:
+            done, pending = await asyncio.wait({*waits, stop}, return_when=asyncio.FIRST_COMPLETED)
+            fallen = [waits.pop(task) for task in done - {stop}]
+            if stop in done or fallen != ["worker"] or self._processes["worker"].returncode:
+                break
+            err.print("queuechat: the worker was drained; start another with: queuechat worker --model …")
         for task in pending:
             task.cancel()
-        return None if stop in done else waits[done.pop()]
+        return None if stop in done else fallen[0]
 
     async def _shut_down(self) -> None:
         """Front ends first, so that what they still answer finds its worker."""

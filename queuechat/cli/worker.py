@@ -1,0 +1,119 @@
+"""Commands for workers: `worker --model …` runs one here, `worker drain` empties one anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from queuechat import keys
+from queuechat.bus import Bus
+from queuechat.cli.app import app, err, settings, with_bus
+from queuechat.embedded import redis_for
+from queuechat.errors import NotFound
+from queuechat.roster import take_census
+
+MODEL_HELP = "Hub id, folder, GGUF file, `smollm2` (small, real) or `echo` (no model)."
+EngineFlag = Annotated[
+    str | None,
+    typer.Option(help="echo, llamacpp or transformers. [default: llamacpp for GGUF without a GPU, else transformers]"),
+]
+Names = Annotated[str | None, typer.Option("--name", help="Served name and aliases: a,b,c.")]
+
+group = typer.Typer(invoke_without_command=True)
+app.add_typer(group, name="worker")
+
+
+@group.callback()
+def worker(
+    context: typer.Context,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help=f"{MODEL_HELP} [required]", show_default=False)
+    ] = None,
+    name: Names = None,
+    engine: EngineFlag = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, xpu, …; llamacpp: cpu or cuda.")] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="float32, bfloat16 or float16; llamacpp: auto is the file's own.")
+    ] = "auto",
+    max_running: Annotated[int | None, typer.Option(min=1, help="Sequences in the batch.")] = None,
+    max_context: Annotated[int | None, typer.Option(min=16, help="Tokens of context; the model's own at most.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of llamacpp or transformers.")] = None,
+    chat_template: Annotated[str | None, typer.Option(help="Jinja file or known name; overrides the model's.")] = None,
+    echo_rate: Annotated[float, typer.Option(min=0, help="Tokens/s per stream of echo; 0 is full speed.")] = 0.0,
+) -> None:
+    """Serve one model on this host: pull its jobs, publish its tokens. Needs no open port, only a way to Redis.
+
+    With a command, look after a worker that runs somewhere.
+    """
+    if context.invoked_subcommand:
+        return
+    if model is None:
+        raise typer.BadParameter("missing: say which model to serve", param_hint="'--model' / '-m'")
+    loaded = settings()
+    from workers.models import resolve
+    from workers.supervisor import supervise
+
+    spec = resolve(
+        model,
+        engine=engine,
+        names=_split(name),
+        device=device,
+        dtype=dtype,
+        revision=revision,
+        threads=threads,
+        echo_rate=echo_rate,
+    )
+    with redis_for(loaded.redis_url, loaded.state_dir) as url:
+        spec = replace(
+            spec,
+            redis_url=url,
+            cache_dir=str(loaded.cache_dir),
+            max_running=max_running,
+            max_context=max_context,
+            chat_template=chat_template,
+            log_level=loaded.log_level,
+            log_json=loaded.log_json,
+        )
+        asyncio.run(supervise(spec, drain_s=loaded.drain_s, hang_s=loaded.hang_s))
+
+
+@group.command()
+def drain(
+    id: Annotated[str, typer.Argument(metavar="WORKER", help="Its id: what `queuechat ps` shows.")],
+    wait: Annotated[bool, typer.Option("--wait", help="Return when it is gone.")] = False,
+) -> None:
+    """Let one worker take nothing new, finish what it runs (or hand it over after its grace time), and stop."""
+    with_bus(lambda bus: _drain(bus, id, wait), settings())
+
+
+async def _drain(bus: Bus, id: str, wait: bool) -> None:
+    workers = {worker.id: worker for worker in (await take_census(bus)).workers}
+    if id not in workers:
+        raise NotFound(_unknown(id, sorted(workers)))
+    if workers[id].state == "draining":  # told twice it would not wait for what is running
+        typer.echo(f"{id} is draining already")
+    else:
+        await bus.connection.command("PUBLISH", keys.control(id), "drain")
+        typer.echo(f"{id} drains: it takes nothing new and stops when what it runs is done or handed over")
+    if wait:
+        err.print("waiting until it is gone; Ctrl-C stops the waiting, not the draining", style="dim")
+        while await bus.connection.command("EXISTS", keys.worker_card(id)):
+            await asyncio.sleep(0.2)
+        typer.echo(f"{id} is gone")
+
+
+def _unknown(id: str, there: list[str]) -> str:
+    close = difflib.get_close_matches(id, there, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"there is no worker {id!r}.{hint} " + (
+        f"Live workers: {', '.join(there)}." if there else "None is running."
+    )
+
+
+def _split(names: str | None) -> list[str]:
+    return [name.strip() for name in (names or "").split(",") if name.strip()]
