@@ -15,7 +15,7 @@ EXTRA_transformers := worker
 EXTRA_llamacpp     := llamacpp
 EXTRA_echo         := llamacpp
 
-.PHONY: help install up test check format clean
+.PHONY: help install up test faults chaos resume check format clean
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -26,8 +26,22 @@ up: $(VENV)/.up-$(ENGINE) ## Run Redis, API (8000), web page (7860) and a worker
 
 install: $(VENV)/.all ## Install everything, both engines included, for development
 
+# Two at a time: most tests wait for processes that they started, or compute on one core.
 test: $(VENV)/.all ## Run the test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+faults: $(VENV)/.all ## Every failpoint, the state machine at length, all its mutations, and the whole chaos programme (about an hour)
+	$(BIN)/python -m pytest tests/failpoints tests/machine -m 'long or not long'
+	$(BIN)/python -m tests.machine --examples 2000
+	$(BIN)/python -m tests.machine --mutations
+	$(MAKE) chaos
+
+chaos: $(VENV)/.all ## Real processes, real signals: kills, Redis restarts, mixed faults, failover, restarts, overload (half an hour)
+	for case in kills redis jobs failover; do $(BIN)/python -m tests.chaos $$case || exit 1; done
+	for case in cancels rolling overload price real; do $(BIN)/python -m tests.service $$case || exit 1; done
+
+resume: $(VENV)/.all ## Cut answers of the real model at every token and compare what goes on (a quarter of an hour)
+	$(BIN)/python -m tests.resume
 
 check: $(VENV)/.all ## Lint, format, types and floors
 	$(BIN)/ruff check .

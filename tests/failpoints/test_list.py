@@ -1,0 +1,11 @@
+"""No point is forgotten."""
+
+from __future__ import annotations
+
+from queuechat.failpoints import POINTS
+from tests.failpoints.cases import API, CHILD, SUPERVISOR
+
+
+def test_every_point_is_tested() -> None:
+    cases = (*CHILD, *SUPERVISOR, *API)
+    assert sorted(case.point for case in cases) == sorted(POINTS)

@@ -1,0 +1,212 @@
+"""What must hold of the jobs of one model, said once more in Python: no streams, no clock, no atomicity to think of.
+
+Every method foretells the answer to one call. Claims are judged in claims.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+SUSPECT, PROVEN, MAX_CRASHES, MAX_KILLS = 2, 8, 5, 100
+UNDELIVERED = ("cancelled", "deadline", "dead", "error")
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    id: str
+    lane: str
+    request: str
+    key: str
+    place: int  # in the order of its lane
+    state: str = "waiting"
+    owner: str = ""
+    lapsed: bool = False  # its owner was not heard of for a lease
+    epoch: int = 0
+    since: int = 0  # offset at which the epoch began
+    crashes: int = 0  # owners in a row that died of themselves
+    kills: int = 0  # owners that were killed, or of which nothing was heard
+    cancel: bool = False
+    late: bool = False
+    unwatched: bool = False
+    dropped: bool = False
+    ends: int = 0
+    bills: int = 0
+    ids: list[int] = field(default_factory=list)
+    hash: str = ""
+    log: list[tuple[str, str]] = field(default_factory=list)  # entry id, hash or reason
+
+    @property
+    def alive(self) -> bool:
+        return self.state in ("waiting", "running")
+
+    @property
+    def proven(self) -> bool:
+        return len(self.ids) - self.since >= PROVEN
+
+    @property
+    def verdict(self) -> str:
+        """Why it must not go on."""
+        return "cancelled" if self.cancel else "deadline" if self.late else "cancelled" if self.unwatched else ""
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it is one, once an owner of which nothing is heard is counted as gone."""
+        return self.crashes >= SUSPECT and not (self.owner and self.proven)
+
+    def bereave(self, *, crashed: bool = False) -> bool:
+        """Its owner is gone; True when that was once too often."""
+        if self.owner:
+            before = (0, 0) if self.proven else (self.crashes, self.kills)
+            self.crashes, self.kills = before[0] + crashed, before[1] + (not crashed)
+        self.owner, self.lapsed = "", False
+        return self.crashes >= MAX_CRASHES or self.kills >= MAX_KILLS
+
+
+class World:
+    """All jobs of a model."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.keys: dict[str, tuple[str, str]] = {}  # idempotency key: request, body
+        self.last_place = 0
+
+    def alive(self) -> list[Job]:
+        return [job for job in self.jobs.values() if job.alive]
+
+    def waiting(self, lane: str) -> list[Job]:
+        """Those never taken, in order."""
+        jobs = [job for job in self.jobs.values() if job.state == "waiting" and job.lane == lane]
+        return sorted(jobs, key=lambda job: job.place)
+
+    def owned(self, worker: str) -> list[Job]:
+        return [job for job in self.alive() if job.owner.startswith(f"{worker}/")]
+
+    def dead(self) -> list[Job]:
+        return [job for job in self.jobs.values() if job.state == "dead" and not job.dropped]
+
+    # -- front ends ------------------------------------------------------------------------------------------------
+
+    def enqueue(self, ids: Sequence[str], lane: str, limit: int, key: str, body: str) -> str:
+        if ids[0] in self.jobs:
+            return "OK"
+        request, known = self.keys.get(key, ("", ""))
+        if request and self.jobs[request].state not in UNDELIVERED:
+            return f"DUP {request}" if known == body else "MISMATCH"
+        if limit and len(self.waiting(lane)) + len(ids) > limit:
+            return "FULL"
+        for id in ids:
+            self.last_place += 1
+            self.jobs[id] = Job(id, lane, ids[0], key, self.last_place)
+        if key:
+            self.keys[key] = (ids[0], body)
+        return "OK"
+
+    def cancel(self, id: str) -> str:
+        job = self.jobs.get(id)
+        if not job or job.dropped:
+            return "MISSING"
+        if not job.alive:
+            return "ALREADY"
+        if job.owner:
+            job.cancel = True
+        else:
+            self.end(job, "cancelled")
+        return "OK"
+
+    def watch(self, id: str) -> tuple[str, int, int]:
+        job = self.jobs.get(id)
+        if not job or job.dropped:
+            return ("", 0, 0)
+        seen = job.state
+        place = self.waiting(job.lane).index(job) + 1 if seen == "waiting" else 0
+        job.unwatched = job.unwatched and not job.alive
+        if seen == "waiting" and job.late:
+            self.end(job, "deadline")
+            place = 0
+        return (seen, len(job.ids), place)
+
+    def expire(self) -> int:
+        late = [job for job in self.alive() if job.late]
+        for job in late:
+            self.end(job, "deadline")
+        return len(late)
+
+    def redrive(self, id: str) -> str:
+        job = self.jobs[id]
+        if job.dropped:
+            return "MISSING"
+        if job.state != "dead":
+            return "ALREADY"
+        self.last_place += 1
+        job.state, job.place, job.crashes, job.kills = "waiting", self.last_place, 0, 0
+        job.cancel = job.late = job.unwatched = False
+        job.bills -= 1
+        job.log.pop()
+        return "OK"
+
+    def drop(self, id: str) -> int:
+        job = self.jobs[id]
+        gone = job.state == "dead" and not job.dropped
+        job.dropped = job.dropped or gone
+        return int(gone)
+
+    # -- workers ---------------------------------------------------------------------------------------------------
+
+    def publish(self, id: str, nonce: str, first: int, ids: Sequence[int], before: str, after: str) -> str:
+        job = self.jobs[id]
+        at, end = len(job.ids), first + len(ids)
+        if job.owner != nonce or job.dropped:
+            return "FENCED"
+        if end <= at:
+            return "DUP"
+        if first != at:
+            return "GAP"
+        if before != job.hash:
+            return "DIVERGED"
+        if job.verdict:
+            return "DEADLINE" if job.verdict == "deadline" else "CANCEL"
+        job.ids += ids
+        job.hash = after
+        job.log.append((f"{end}-0", after))
+        return "OK"
+
+    def finish(self, id: str, nonce: str, offset: int, reason: str) -> str:
+        job = self.jobs[id]
+        if not job.alive:
+            return "ALREADY"
+        if job.owner != nonce:
+            return "FENCED"
+        if offset != len(job.ids):
+            return "GAP"
+        self.end(job, reason)
+        return "OK"
+
+    def renew(self, worker: str) -> dict[str, str]:
+        told = {}
+        for job in self.owned(worker):
+            job.lapsed = False
+            told[job.id] = {"": "OK", "deadline": "DEADLINE"}.get(job.verdict, "CANCEL")
+        return told
+
+    def release(self, worker: str, how: int, only: Sequence[str]) -> int:
+        """How: 0 handed back, 1 killed, 2 died of itself."""
+        jobs = self.owned(worker)
+        doubtful = [job for job in jobs if not job.proven]
+        handed = [job for job in jobs if not only or job.id in only]
+        for job in handed:
+            guilty = how == 2 and doubtful == [job]
+            if not how:
+                job.owner, job.lapsed = "", False
+            elif job.bereave(crashed=how == 2) or (guilty and job.crashes > SUSPECT):
+                self.end(job, "dead")
+        return len(handed)
+
+    def end(self, job: Job, reason: str) -> None:
+        job.state, job.owner, job.lapsed = reason, "", False
+        job.ends += 1
+        job.bills += 1
+        job.log.append((f"{len(job.ids)}-{job.ends}", reason))
+        holder, _ = self.keys.get(job.key, ("", ""))
+        if reason in UNDELIVERED and holder == job.request:
+            self.keys.pop(job.key, None)

@@ -1,0 +1,156 @@
+"""The mutation check: machines must fail with functions that lack a guard.
+
+How `append` (publish), `finish_job` and `enqueue` guard themselves twice, so that users are safe even without one:
+
+    guard taken out           what covers it for users                        seen by the machine as
+    fence                     hash and offset, where owners say the same      the answer FENCED stays away
+    hash                      fence; offset, where owners say the same        the answer DIVERGED stays away
+    DUP                       offset: GAP, and nothing is written             the answer DUP stays away
+    offset                    hash, but for a gap after nothing at all        the answer GAP stays away
+    owner in finish           offset, where the zombie is behind              the answer FENCED stays away
+    id twice in enqueue       the idempotency key, where there is one         the queue, and the answer
+
+The machine foretells every answer, so it notices also those that another guard covers: pairs are there for users' sake.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import traceback
+from functools import cache
+from typing import NamedTuple
+
+from queuechat.bus.lua import library
+from queuechat.errors import QueuechatError
+from tests.machine.ground import Ground
+from tests.machine.machine import Machine
+from tests.machine.run import run_machine
+
+_FENCE = ("  if v[1] ~= a[i + 1] then return 'FENCED' end\n", "")
+_HASH = ("  if v[3] ~= a[i + 4] then return 'DIVERGED' end\n", "")
+_DUP = ("  if first + count <= at then return 'DUP' end\n", "")
+_OFFSET = ("  if first ~= at then return 'GAP' end\n", "")
+_SAME_ID = ("  if redis.call('EXISTS', p .. 'job:' .. first) == 1 then return { 'OK' } end\n", "")
+_KEY = ("  if idem == '' then return nil end\n", "  do return nil end\n")
+_PLACES = {
+    "_usage": "  local bill = redis.call('XADD', p .. 'usage',",
+}
+
+
+class Mutation(NamedTuple):
+    """A library that is wrong: each text is there once and is replaced by the other."""
+
+    name: str
+    changes: tuple[tuple[str, str], ...]
+
+
+def _one(name: str, old: str, new: str = "") -> Mutation:
+    return Mutation(name, ((old, new),))
+
+
+MUTATIONS = (
+    Mutation("publish without the fence", (_FENCE,)),
+    Mutation("publish without the hash", (_HASH,)),
+    Mutation("publish without fence and hash", (_FENCE, _HASH)),
+    Mutation("publish without DUP", (_DUP,)),
+    Mutation("publish without DUP and hash", (_DUP, _HASH)),
+    Mutation("publish without the offset", (_OFFSET,)),
+    Mutation("publish without offset and hash", (_OFFSET, _HASH)),
+    _one(
+        "publish to what must stop",
+        "  if verdict then return verdict == 'deadline' and 'DEADLINE' or 'CANCEL' end\n",
+    ),
+    _one("finish leaves the entry", "  redis.call('XDEL', p .. v[2], v[1])\n"),
+    _one("finish does not acknowledge", "  redis.call('XACK', p .. v[2], GROUP, v[1])\n"),
+    _one("finish leaves the deadline", "  redis.call('ZREM', p .. 'deadlines', id)\n  local bill", "  local bill"),
+    _one(
+        "finish bills twice",
+        _PLACES["_usage"],
+        "  redis.call('XADD', p .. 'usage', '*', 'id', id)\n" + _PLACES["_usage"],
+    ),
+    _one("finish keeps the hash for ever", "  redis.call('PEXPIRE', key, keep)\n"),
+    _one("finish by anybody", "  if v[2] ~= args[2] then return 'FENCED' end\n"),
+    _one(
+        "finish again",
+        "  if not v[1] or not alive(v[1]) then return 'ALREADY' end\n  if v[2] ~= args[2] then return 'FENCED' end\n",
+    ),
+    _one("finish with a gap", "  if v[3] ~= args[3] then return 'GAP' end\n"),
+    _one("crashes are not counted", "then crashes = crashes + 1 else", "then else"),
+    _one("kills are not counted", "kills = kills + 1", ""),
+    _one("the killed are suspected too", "else kills = kills + 1 end", "else crashes = crashes + 1 end"),
+    _one("a lapse is not counted", "  return bereave(p, id, v, 'lapsed', false, t)\n"),
+    _one("progress forgives nothing", "  if proven(v) then crashes, kills = 0, 0 end\n"),
+    _one("nobody is ever suspected", "HGET', p .. 'job:' .. id, 'crashes') or 0) >= SUSPECT", "HLEN', p) or 0) > 0"),
+    _one("a suspect has company", "suspect and who.fresh + #found + #out == 0", "suspect and who.fresh == 0"),
+    _one("a suspect claimed again has company", "      suspect = suspect or suspected(p, id)\n"),
+    Mutation("the same id twice", (_SAME_ID,)),
+    Mutation("idempotency keys are not read", (_KEY,)),
+    Mutation("the same id twice, keys are not read", (_SAME_ID, _KEY)),
+    _one("an end frees the key of another", "  if redis.call('HGET', idem, 'id') ~=", "  if false and id ~="),
+    _one("a crash leaves the owner", "'kills', kills, 'own', '',", "'kills', kills,"),
+    _one("a drain leaves the owner", "'job:' .. one.id, 'own', '', 'trail'", "'job:' .. one.id, 'trail'"),
+    _one("what is handed back is not free", "one.sid, 'IDLE', HANDED_MS, 'JUSTID')", "one.sid, 'JUSTID')"),
+    _one("leases run out while Redis was down", "(steady or entry[3] >= HANDED_MS) and", ""),
+    _one("the epoch stands still", "local epoch = tonumber(v.epoch) + 1", "local epoch = 1"),
+    _one("a claim again gives what others own", "'own') == who.nonce then", "'own') then"),
+    _one("a redriven job is billed twice", "redis.call('XDEL', p .. 'usage', v[5])", "local _ = 0"),
+    _one("a redriven job has two ends", "      redis.call('XDEL', p .. 'log:' .. id, v[3] .. '-' .. v[4])\n"),
+    _one("renew does not renew", "    redis.call('XCLAIM', one.stream, GROUP, one.worker, 0, one.sid, 'JUSTID')\n"),
+)
+#: What the reference names, for every test run; the others are tried by `python -m tests.machine --mutations`.
+ALWAYS = (
+    "publish without fence and hash",
+    "publish without DUP and hash",
+    "publish without offset and hash",
+    "finish leaves the entry",
+    "finish leaves the deadline",
+    "finish bills twice",
+    "finish by anybody",
+    "finish again",
+    "crashes are not counted",
+    "nobody is ever suspected",
+    "the same id twice, keys are not read",
+    "a crash leaves the owner",
+    "a drain leaves the owner",
+    "leases run out while Redis was down",
+)
+
+
+@cache
+def sound() -> tuple[str, int, str]:
+    """The library as it was when this run began, whoever works on it meanwhile."""
+    return library()
+
+
+def mutated(mutation: Mutation) -> str:
+    """The library with these changes, of a later revision, so that no bus replaces it."""
+    text, revision, sha = sound()
+    for old, new in (
+        *mutation.changes,
+        (f"local REVISION = {revision}\n", f"local REVISION = {revision + 1000}\n"),
+        (f"{revision}:{sha}", f"{revision + 1000}:mutant"),
+    ):
+        assert text.count(old) == 1, f"{mutation.name}: {old!r} is {text.count(old)} times in the library"
+        text = text.replace(old, new)
+    return text
+
+
+def caught_by(mutation: Mutation, ground: Ground, *, examples: int = 150, number: int | None = None) -> str:
+    """What a machine said of these functions; "" when it found nothing wrong."""
+    ground.load(mutated(mutation))
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            run_machine(Machine, ground, examples=examples, steps=40, number=number, shrink=False)
+    except (AssertionError, QueuechatError, TimeoutError) as error:
+        lines = str(error).splitlines()
+        return lines[0] if lines else f"{type(error).__name__} in {_place(error)}"
+    finally:
+        ground.load(sound()[0])
+    return ""
+
+
+def _place(error: Exception) -> str:
+    """The innermost function of ours that raised it."""
+    ours = [frame for frame in traceback.extract_tb(error.__traceback__) if "machine" in frame.filename]
+    return ours[-1].name if ours else "?"

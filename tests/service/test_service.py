@@ -1,0 +1,32 @@
+"""A short run of each case; `python -m tests.service` has the figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.service.cancels import cancels
+from tests.service.overload import overload
+from tests.service.rolling import rolling
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes through /proc")
+
+SEED = 3
+
+
+async def test_every_stream_that_a_reader_leaves_is_cancelled(tmp_path: Path) -> None:
+    figures, faults = await cancels(tmp_path, SEED, 60)
+    assert (figures["cancelled"], faults) == (60, [])
+
+
+async def test_nobody_notices_that_every_worker_and_server_is_restarted(tmp_path: Path) -> None:
+    figures, faults = await rolling(tmp_path, SEED, 1, workers=2)
+    assert (figures["restarted"], faults) == ({"workers": 2, "API servers": 2}, [])
+
+
+async def test_who_cannot_be_served_is_told_when_to_come_back(tmp_path: Path) -> None:
+    figures, faults = await overload(tmp_path, SEED, 4)
+    assert figures["outcomes"]["answered"] > 0
+    assert sum(n for kind, n in figures["outcomes"].items() if kind.startswith("refused")) > 0
+    assert faults == []
