@@ -105,14 +105,18 @@ class Connection:
     async def insist(
         self, commands: list[tuple[Any, ...]], *, patience_s: float | None = None, single: bool = False
     ) -> Any:
-        """Commands in one round trip, all repeated until Redis answers all or patience ends.
+        """Commands in one round trip, all repeated until Redis answers all or patience ends; who has little of it does
+        not wait for the timeout of a connection that keeps silent.
 
         Raises:
             BusUnavailable, Misconfigured, QueuechatError: by `faults.translate`.
         """
 
+        patience_s = self.patience_s if patience_s is None else patience_s
+
         async def ask() -> Any:
-            return await heeding(self._execute(*commands[0]) if single else self._pipelined(commands))
+            async with _at_most(patience_s):
+                return await heeding(self._execute(*commands[0]) if single else self._pipelined(commands))
 
         async def ask_knowing() -> Any:
             try:
@@ -123,19 +127,14 @@ class Connection:
             await self._load()
             return await ask()
 
-        return await self.patiently(ask_knowing, self.patience_s if patience_s is None else patience_s)
+        return await self.patiently(ask_knowing, patience_s)
 
     async def patiently(self, ask: Callable[[], Awaitable[T]], patience_s: float) -> T:
-        """Ask until Redis answers or patience ends; what redis-py raises becomes an error of ours.
-
-        A Redis that keeps silent is given up after `patience_s` as well: who has little of it need not wait for the
-        timeout of the connection.
-        """
+        """Ask until Redis answers or patience ends; what redis-py raises becomes an error of ours."""
         give_up, pause = time.monotonic() + patience_s, 0.02
         while True:
             try:
-                async with _at_most(patience_s):
-                    return await ask()
+                return await ask()
             except faults.FOREIGN as error:
                 if not faults.is_transient(error) or time.monotonic() + pause > give_up:
                     raise faults.translate(error, self.url) from error

@@ -13,6 +13,7 @@ import pytest
 
 from queuechat.bus import Bus, Claim
 from queuechat.credentials import add_key, revoke_key
+from queuechat.protocol import Reason
 from tests.api.hand import Hand
 from tests.api.site import Site, a_site
 from tests.api.test_refusals import chat, check
@@ -100,6 +101,28 @@ async def test_a_reader_goes_on_after_the_last_event_that_it_had(site: Site, han
     assert events_of((await site.http.get(path, headers={"Last-Event-ID": whole[2][1]})).text) == whole[3:]
 
 
+async def test_a_reader_who_has_the_end_is_told_to_stop_asking(site: Site, hand: Hand) -> None:
+    task, claim = await asked(site, hand)
+    await hand.say(claim, "one")
+    await hand.end(claim)
+    await task
+    path = f"/v1/requests/{claim.job.id}/events"
+    last = events_of((await site.http.get(path)).text)[-1]
+    again = await site.http.get(path, headers={"Last-Event-ID": last[1]})
+    assert (last[0], again.status_code, again.content) == ("end", 204, b"")
+
+
+async def test_a_reader_goes_on_deep_in_a_long_answer(site: Site, hand: Hand) -> None:
+    task, claim = await asked(site, hand)
+    await hand.say(claim, *(f" {number}" for number in range(1100)))  # the log is read in pages
+    await hand.end(claim)
+    await task
+    path = f"/v1/requests/{claim.job.id}/events"
+    rest = events_of((await site.http.get(path, params={"starting_after": 1050})).text)
+    assert "".join(body["text"] for _, _, body in rest[:-1]) == "".join(f" {n}" for n in range(1050, 1100))
+    assert rest[-1][0] == "end"
+
+
 @pytest.mark.parametrize(
     ("place", "status", "code", "param"),
     [
@@ -168,6 +191,20 @@ async def test_a_request_is_stopped_by_anyone_who_knows_its_id(site: Site, hand:
     await hand.end(claim)
     await task
     assert not (await site.http.post(f"/v1/requests/{claim.job.id}/cancel")).json()["cancelled"]
+
+
+async def test_one_choice_is_stopped_by_its_own_id_and_all_by_the_requests(site: Site, hand: Hand) -> None:
+    payload = chat(model=hand.model, n=3)
+    task = asyncio.create_task(site.http.post("/v1/chat/completions", json=payload))
+    claims = {claim.job.id: claim for claim in await hand.claim(3)}
+    id = min(claims, key=len)
+    assert (await site.http.post(f"/v1/requests/{id}.2/cancel")).json()["cancelled"]
+    assert await hand.cancelled.get() == f"{id}.2"
+    assert (await site.http.post(f"/v1/requests/{id}/cancel")).json()["cancelled"]
+    assert {await hand.cancelled.get() for _ in range(3)} == set(claims)
+    for claim in claims.values():
+        await hand.end(claim, Reason.CANCELLED)
+    assert (await task).json()["error"]["code"] == "request_cancelled"
 
 
 async def test_the_same_post_with_the_same_key_has_the_same_answer_without_another_generation(

@@ -105,6 +105,14 @@ async def test_a_claim_whose_answer_was_lost_is_answered_again(bus: Bus, model: 
     assert {c.epoch for c in again} == {1}
 
 
+async def test_a_claim_that_arrives_after_a_later_one_takes_nothing(bus: Bus, model: str) -> None:
+    await put(bus, a_job(model))
+    assert await bus.claim(model, "w", "w/life.b", room=0, turn=2) == []
+    assert await bus.claim(model, "w", "w/life.a", room=8, turn=1) == []
+    assert (await bus.depth(model)).waiting == 1
+    assert len(await bus.claim(model, "w", "w/another.a", room=8, turn=1)) == 1, "another life counts for itself"
+
+
 async def test_a_claim_takes_no_more_than_there_is_room_for_and_bulk_last(bus: Bus, model: str) -> None:
     bulk, jobs = a_job(model, lane="bulk"), [a_job(model) for _ in range(3)]
     await put(bus, bulk)

@@ -42,12 +42,17 @@ main()
 
 @dataclass
 class _Path:
-    """One way through API, Redis and worker."""
+    """One way through API, Redis and worker. At full speed `tok_s` and `tokens_a_frame`, else `us_token`."""
 
     here: Site
     port: int = 0
     tok_s: list[float] = field(default_factory=list)
     us_token: list[float] = field(default_factory=list)
+    tokens_a_frame: list[float] = field(default_factory=list)
+
+    def medians(self) -> dict[str, float]:
+        rows = {"tok_s": self.tok_s, "tokens_a_frame": self.tokens_a_frame, "us_token": self.us_token}
+        return {name: round(statistics.median(row), 1) for name, row in rows.items()}
 
 
 async def price(folder: Path, seed: int, rounds: int) -> tuple[dict[str, Any], list[str]]:
@@ -65,10 +70,7 @@ async def price(folder: Path, seed: int, rounds: int) -> tuple[dict[str, Any], l
                 for path in paths.values():
                     await measure(path, keep=number > 0)  # the first is for warming up
     full, *others = paths.items()
-    medians = {
-        name: {"tok_s": round(statistics.median(p.tok_s)), "us_token": round(statistics.median(p.us_token), 1)}
-        for name, p in paths.items()
-    }
+    medians = {name: path.medians() for name, path in paths.items()}
     ratios = {
         f"{full[0]} / {name}": {k: round(medians[full[0]][k] / medians[name][k], 3) for k in ("tok_s", "us_token")}
         for name, _ in others
@@ -117,17 +119,20 @@ def _bare_library() -> str:
     return text.replace(log, "").replace(f"return '{revision}:", f"return '{revision + 1000}:")
 
 
-async def _ask(path: _Path) -> None:
+async def _ask(path: _Path) -> float:
+    """Tokens a frame, in the mean: a worker that waits for Redis sends fewer and larger ones."""
     body = {"model": MODEL, "prompt": "go", "max_tokens": TOKENS, "stream": True}
     answers = await asyncio.gather(*(call(path.port, body) for _ in range(STREAMS)))
     assert all(answer.whole for answer in answers)
+    return STREAMS * TOKENS / sum(answer.body.count(b"data: {") for answer in answers)
 
 
 async def _speed(path: _Path, *, keep: bool) -> None:
     began = time.monotonic()
-    await _ask(path)
+    tokens_a_frame = await _ask(path)
     if keep:
         path.tok_s.append(STREAMS * TOKENS / (time.monotonic() - began))
+        path.tokens_a_frame.append(tokens_a_frame)
 
 
 async def _effort(path: _Path, *, keep: bool) -> None:
