@@ -10,16 +10,20 @@ from collections.abc import Coroutine
 from typing import Any
 
 import orjson
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from api import problems, sse
 from api.drain import ClientGone
-from api.exchange import Exchange, Order
-from api.house import House, Ticket
+from api.exchange import Exchange
+from api.house import House, Ticket, house_of, ticket_of
+from api.intake import hold_of
 from api.writing import Writer
+from queuechat.dialects.order import Order
+from queuechat.dialects.style import Style
+from queuechat.dialects.whole import Whole, WholeText
 from queuechat.errors import QueuechatError
-from queuechat.protocol import End
 
 log = logging.getLogger(__name__)
 
@@ -28,16 +32,22 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-]+")  # anything else could forge headers
 LATE_S = 5.0  # Redis ends a late job by itself; this is for one that nobody watches any more
 
 
+def answer(request: Request, order: Order, style: Style, *, stream: bool) -> Response:
+    """An order for text, streamed or whole."""
+    house, ticket = house_of(request), ticket_of(request)
+    if stream:
+        return StreamedAnswer(house, ticket, order, style, hold_of(request, house))
+    return WholeAnswer(house, ticket, order, WholeText(style, order, int(time.time())))
+
+
 class _Answering(Response):
     """A response that comes out of the queue; it ends when its client leaves."""
 
-    def __init__(self, house: House, ticket: Ticket, order: Order, style: sse.Style):
+    def __init__(self, house: House, ticket: Ticket, order: Order):
         super().__init__()
         self._house = house
         self._ticket = ticket
         self._order = order
-        self._style = style
-        self._created = int(time.time())
 
     async def _guard(self, work: Coroutine[Any, Any, None], receive: Receive) -> None:
         await self._house.drain.guard(work, receive, self._order.deadline_s + LATE_S)
@@ -46,13 +56,13 @@ class _Answering(Response):
 class StreamedAnswer(_Answering):
     """Server-sent events. The status is held until the first word, so that a bad prompt is a 400."""
 
-    def __init__(self, house: House, ticket: Ticket, order: Order, style: sse.Style, hold_s: float):
-        super().__init__(house, ticket, order, style)
+    def __init__(self, house: House, ticket: Ticket, order: Order, style: Style, hold_s: float):
+        super().__init__(house, ticket, order)
         del self.headers["content-length"]
         self.headers.update(
             {"content-type": "text/event-stream", "cache-control": "no-cache", "x-accel-buffering": "no"}
         )
-        self._hold_s = hold_s
+        self._style, self._created, self._hold_s = style, int(time.time()), hold_s
         self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,40 +109,25 @@ class StreamedAnswer(_Answering):
 
 
 class WholeAnswer(_Answering):
-    """One JSON object, when all choices have ended."""
+    """One JSON object, when all jobs have ended."""
+
+    def __init__(self, house: House, ticket: Ticket, order: Order, whole: Whole):
+        super().__init__(house, ticket, order)
+        self._whole = whole
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with contextlib.suppress(ClientGone):
             await self._guard(self._run(scope, receive, send), receive)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        texts = [[self._order.echo[k]] if self._order.echo else [] for k in range(len(self._order.jobs))]
-        reasons = [""] * len(texts)
         async with Exchange(self._house, self._order, self._ticket) as exchange:
             while events := await exchange.take():
                 for index, event in events:
-                    texts[index].append(getattr(event, "text", ""))
-                    if isinstance(event, End):
-                        reasons[index] = event.reason.value
-        choices = [self._choice(k, "".join(parts), reasons[k]) for k, parts in enumerate(texts)]
-        body = {
-            "id": self._style.prefix + exchange.id,
-            "object": self._style.whole,
-            "created": self._created,
-            "model": self._order.name,
-            "choices": choices,
-            "usage": exchange.tally.usage(),
-        }
+                    self._whole.add(index, event)
+        body = self._whole.body(exchange.id, exchange.tally)
         response = Response(orjson.dumps(body), headers=headers_of(self._ticket, self._order, exchange))
         response.headers["content-type"] = "application/json"
         await response(scope, receive, send)
-
-    def _choice(self, index: int, text: str, reason: str) -> dict[str, Any]:
-        if self._style.chat:
-            part: dict[str, Any] = {"message": {"role": "assistant", "content": text, "refusal": None}}
-        else:
-            part = {"text": text}
-        return {"index": index, **part, "logprobs": None, "finish_reason": reason}
 
 
 def headers_of(ticket: Ticket, order: Order, exchange: Exchange) -> dict[str, str]:

@@ -5,62 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from api.house import House, Ticket
 from queuechat.client import Answer, Event, Waiting, failure_of
+from queuechat.dialects.order import Order, Tally
 from queuechat.errors import BusUnavailable, QueuechatError
-from queuechat.protocol import End, Job
+from queuechat.protocol import End
 
 _RETRY_S = 0.5
 
 Events = list[tuple[int, Event]]
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What a checked request asks for. `name` is the model as the user called it, `siblings` how many answers
-    share each prompt, `echo` the text that each answer begins with, `idem` the digests of idempotency key and body."""
-
-    jobs: Sequence[Job]
-    name: str
-    siblings: int = 1
-    include_usage: bool = False
-    echo: Sequence[str] = ()
-    ignored: Sequence[str] = ()
-    idem: tuple[str, str] | None = None
-
-    @property
-    def model(self) -> str:
-        return self.jobs[0].model
-
-    @property
-    def deadline_s(self) -> float:
-        return self.jobs[0].deadline_s
-
-
-@dataclass(slots=True)
-class Tally:
-    """Tokens read and written. A prompt that several answers share counts once."""
-
-    siblings: int = 1
-    prompts: dict[int, int] = field(default_factory=dict)
-    generated: int = 0
-
-    def add(self, index: int, end: End) -> None:
-        self.prompts[index // self.siblings] = end.prompt_tokens
-        self.generated += end.offset
-
-    def usage(self) -> dict[str, object]:
-        prompt = sum(self.prompts.values())
-        return {
-            "prompt_tokens": prompt,
-            "completion_tokens": self.generated,
-            "total_tokens": prompt + self.generated,
-            "prompt_tokens_details": {"cached_tokens": 0},
-            "completion_tokens_details": {"reasoning_tokens": 0},
-        }
 
 
 class Exchange:

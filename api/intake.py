@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-import secrets
 from typing import TypeVar
 
 import orjson
 from starlette.requests import ClientDisconnect, Request
 
 from api.house import House, house_of, ticket_of
-from api.schemas import parse
-from api.schemas.base import Body, Generation
+from queuechat.dialects.order import Slip
+from queuechat.dialects.schemas import parse
+from queuechat.dialects.schemas.base import Body
 from queuechat.errors import InvalidRequest
 from queuechat.failpoints import failpoint
-from queuechat.protocol import Sampling
 from queuechat.roster import Model
 
 B = TypeVar("B", bound=Body)
@@ -39,9 +38,10 @@ async def read(request: Request, kind: type[B]) -> tuple[B, Model]:
     return body, await house.roster.resolve(body.model)
 
 
-def sampling_of(body: Generation) -> Sampling:
-    """How tokens are drawn; without a seed one is drawn here, so that any worker can go on with the same noise."""
-    return body.sampling(secrets.randbits(32))
+def slip_of(request: Request, house: House, model: Model, *, stream: bool) -> Slip:
+    """What is known of a request beside its body."""
+    ticket = ticket_of(request)
+    return Slip(ticket.id, model.card.name, deadline_of(request, house, stream=stream), ticket.tenant)
 
 
 def patience_of(request: Request) -> float:
@@ -63,11 +63,6 @@ def deadline_of(request: Request, house: House, *, stream: bool) -> float:
 def hold_of(request: Request, house: House) -> float:
     """How long a stream's status is held: well within what the client waits for it."""
     return min(house.settings.hold_s, patience_of(request) / 2)
-
-
-def ignored_of(body: Body) -> list[str]:
-    """Fields that were sent and mean nothing here."""
-    return body.ignored
 
 
 async def idem_of(request: Request) -> tuple[str, str] | None:

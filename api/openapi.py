@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
-from api.schemas import ChatRequest, CompletionRequest, EmbeddingRequest
 from queuechat import __version__
+from queuechat.dialects.schemas import ChatRequest, CompletionRequest, EmbeddingRequest
 
 _REF = "#/components/schemas/{model}"
 _ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css")

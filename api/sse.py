@@ -6,13 +6,13 @@ A comment ends with one newline and there are no `id:` lines: either of these, d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from api import problems
 from queuechat.client import Event, Waiting
+from queuechat.dialects.style import Style
 from queuechat.errors import QueuechatError
 from queuechat.protocol import Chunk, End
 
@@ -20,26 +20,6 @@ DONE = b"data: [DONE]\n\n"
 STILL_HERE = b": waiting\n"
 
 _HOLE = "\ue000text\ue000"  # a private-use character that no model name may hold
-
-
-@dataclass(frozen=True, slots=True)
-class Style:
-    """How the two streaming endpoints differ: `text` is the part of a choice that holds new text."""
-
-    prefix: str
-    object: str
-    whole: str
-    chat: bool
-
-    def text(self, value: str) -> dict[str, Any]:
-        return {"delta": {"content": value}} if self.chat else {"text": value}
-
-    def last(self) -> dict[str, Any]:
-        return {"delta": {}} if self.chat else {"text": ""}
-
-
-CHAT = Style("chatcmpl-", "chat.completion.chunk", "chat.completion", True)
-COMPLETION = Style("cmpl-", "text_completion", "text_completion", False)
 
 
 class Frames:

@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from api.schemas.base import Body, TokenId
-from api.schemas.refusals import EMBEDDINGS
+from queuechat.dialects.schemas.base import Body, TokenId
+from queuechat.dialects.schemas.refusals import EMBEDDINGS
 
 MAX_INPUTS = 2048
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from api.schemas.base import Generation, Tokens
-from api.schemas.refusals import CHAT, refuse_reserved
+from queuechat.dialects.schemas.base import Generation, Tokens
+from queuechat.dialects.schemas.refusals import CHAT, refuse_reserved
 
 
 class TextPart(BaseModel):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas.refusals import HINTS
+from queuechat.dialects.schemas.refusals import HINTS
 from queuechat.protocol import Sampling
 
 MAX_CHOICES = 8

@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
-from api.schemas.base import Generation, TokenId
-from api.schemas.refusals import COMPLETIONS
+from queuechat.dialects.schemas.base import Generation, TokenId
+from queuechat.dialects.schemas.refusals import COMPLETIONS
 from queuechat.errors import InvalidRequest, UnsupportedParameter
 
 MAX_ANSWERS = 128

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import ValidationError
 
-from api.schemas.base import Body
-from api.schemas.complaints import complaint
-from api.schemas.refusals import refuse_unsupported
+from queuechat.dialects.schemas.base import Body
+from queuechat.dialects.schemas.complaints import complaint
+from queuechat.dialects.schemas.refusals import refuse_unsupported
 from queuechat.errors import InvalidJSON, InvalidRequest
 
 MAX_DEPTH = 32

@@ -1,0 +1,71 @@
+"""What a checked request asks of the queue, and what its answer has cost."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from queuechat.protocol import End, Job
+
+
+@dataclass(frozen=True, slots=True)
+class Slip:
+    """What is known of a request beside its body. `id` is that of its first job, `model` the name that its workers
+    listen to; `seed` is for who brought none, so that any worker can go on with the same noise."""
+
+    id: str
+    model: str
+    deadline_s: float
+    tenant: str = ""
+    lane: Literal["jobs", "bulk"] = "jobs"
+    seed: int = field(default_factory=lambda: secrets.randbits(32))
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The jobs of one request. `name` is the model as the user called it, `siblings` how many answers share each
+    prompt, `echo` the text that each answer begins with, `idem` the digests of idempotency key and body."""
+
+    jobs: Sequence[Job]
+    name: str
+    siblings: int = 1
+    include_usage: bool = False
+    echo: Sequence[str] = ()
+    ignored: Sequence[str] = ()
+    idem: tuple[str, str] | None = None
+
+    @property
+    def model(self) -> str:
+        return self.jobs[0].model
+
+    @property
+    def deadline_s(self) -> float:
+        return self.jobs[0].deadline_s
+
+
+@dataclass(slots=True)
+class Tally:
+    """Tokens read and written. A prompt that several answers share counts once."""
+
+    siblings: int = 1
+    prompts: dict[int, int] = field(default_factory=dict)
+    generated: int = 0
+
+    def add(self, index: int, end: End) -> None:
+        self.prompts[index // self.siblings] = end.prompt_tokens
+        self.generated += end.offset
+
+    @property
+    def prompt_tokens(self) -> int:
+        return sum(self.prompts.values())
+
+    def usage(self) -> dict[str, object]:
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.generated,
+            "total_tokens": self.prompt_tokens + self.generated,
+            "prompt_tokens_details": {"cached_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": 0},
+        }
