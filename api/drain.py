@@ -63,6 +63,9 @@ class Drain:
             Draining: the server shuts down and could not wait any longer.
             DeadlineExceeded: nobody ended it in time.
         """
+        if self.cut:  # its body was slower than all the others' answers
+            work.close()
+            raise Draining("this server is shutting down; ask again", retry_after=1)
         task = asyncio.create_task(work)
         self._running.add(task)
         watcher = asyncio.create_task(_until_gone(receive))

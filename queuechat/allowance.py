@@ -6,8 +6,9 @@ nothing, so there is no counter that could go wrong.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 
 from queuechat import keys
@@ -21,7 +22,8 @@ class Allowance:
 
     def __init__(self, bus: Bus):
         self._bus = bus
-        self._held: defaultdict[str, set[str]] = defaultdict(set)
+        self._held: Counter[tuple[str, str]] = Counter()  # how many hold the same place here
+        self._ours: set[tuple[str, str]] = set()  # places that were taken here first
         self._beat = Periodic(self._keep, "places of API keys")
 
     async def __aenter__(self) -> Allowance:
@@ -45,21 +47,37 @@ class Allowance:
         if not key or not limit:
             yield
             return
-        if await self._bus.connection.call("qc1_hold", keys.running(key), limit, keys.HOLD_MS, id) == b"OVER":
+        answer = await self._bus.connection.call("qc1_hold", keys.running(key), limit, keys.HOLD_MS, id)
+        if answer == b"OVER":
             raise TooManyRequests(
                 f"this API key has {limit} requests running, which is all it may have at a time", retry_after=1
             )
-        self._held[key].add(id)
+        self._held[key, id] += 1
+        if answer == b"OK":
+            self._ours.add((key, id))
         try:
             yield
         finally:
-            self._held[key].discard(id)
-            if not self._held[key]:
-                del self._held[key]
-            if not goes_on():
-                with contextlib.suppress(QueuechatError):
-                    await self._bus.connection.insist([("ZREM", keys.running(key), id)])
+            self._held[key, id] -= 1
+            if not self._held[key, id]:
+                del self._held[key, id]
+                await self._give_back(key, id, goes_on=goes_on())
+
+    async def _give_back(self, key: str, id: str, *, goes_on: bool) -> None:
+        """Only who took it first does: another server may hold the same place."""
+        ours = (key, id) in self._ours
+        self._ours.discard((key, id))
+        if ours and not goes_on:
+            with contextlib.suppress(QueuechatError):
+                await self._bus.connection.insist([("ZREM", keys.running(key), id)])
 
     async def _keep(self) -> None:
-        for key, ids in list(self._held.items()):
-            await self._bus.connection.call("qc1_keep", keys.running(key), keys.HOLD_MS, *ids)
+        by_key = defaultdict(list)
+        for key, id in self._held:
+            by_key[key].append(id)
+        keeping = (
+            self._bus.connection.call("qc1_keep", keys.running(key), keys.HOLD_MS, *ids) for key, ids in by_key.items()
+        )
+        for outcome in await asyncio.gather(*keeping, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome

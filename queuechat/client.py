@@ -154,19 +154,26 @@ class Client:
         for answer in list(self._answers):
             open_ones = [(answer, i) for i, cursor in enumerate(answer.cursors) if not cursor.ended]
             by_model.setdefault(answer.model, []).extend(open_ones)
-        for model, watched in by_model.items():
-            await self._look(model, watched)
+        parts = [(model, rows[at : at + 200]) for model, rows in by_model.items() for at in range(0, len(rows), 200)]
+        # Each for itself: readers of one model must not be taken to have left because another's is out of reach.
+        outcomes = await asyncio.gather(*(self._look(*part) for part in parts), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     async def _look(self, model: str, watched: list[tuple[Answer, int]]) -> None:
-        ids = [answer.cursors[index].job_id for answer, index in watched]
-        for start in range(0, len(ids), 200):
-            part = slice(start, start + 200)
-            failpoint("watch.before")
-            sights = await self.bus.watch(model, ids[part])
-            failpoint("watch.after")
-            pace_s = (await self.bus.depth(model)).pace_s if any(s.place for s in sights) else 0.0
-            for (answer, index), seen in zip(watched[part], sights, strict=True):
-                answer.sight(index, seen, round(seen.place * pace_s, 1))
+        failpoint("watch.before")
+        sights = await self.bus.watch(model, [answer.cursors[index].job_id for answer, index in watched])
+        failpoint("watch.after")
+        pace_s = await self._pace(model) if any(seen.place for seen in sights) else 0.0
+        for (answer, index), seen in zip(watched, sights, strict=True):
+            answer.sight(index, seen, round(seen.place * pace_s, 1))
+
+    async def _pace(self, model: str) -> float:
+        try:
+            return (await self.bus.depth(model)).pace_s
+        except QueuechatError:
+            return 0.0  # the place is still worth telling
 
 
 def with_choices(job: Job, n: int, ids: Sequence[str]) -> list[Job]:

@@ -43,7 +43,6 @@ class Consumer:
         self._fresh = asyncio.Event()  # something to publish
         self._dirty: dict[Held, None] = {}
         self._draining = False
-        self._preparing = 0
         self._held_back = False  # a suspect waits until all that runs has proven itself, or is being tried
         self._embeds: set[asyncio.Task[None]] = set()
         self._death: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -52,7 +51,7 @@ class Consumer:
     def working(self) -> int:
         """What is with the engine, or on its way to it: as long as there is some, steps must be made. What only waits
         for Redis is none of it."""
-        return len(self._sequences) + len(self._embeds) + self._preparing
+        return len(self._sequences) + len(self._embeds) + self._intake.busy
 
     async def run(self) -> None:
         """Pull and answer until drained."""
@@ -107,10 +106,8 @@ class Consumer:
             bulk = capacity // 2 - len(self.held)
             claims = await self._claimer.take(-(-free // 4), bulk, len(fresh)) if free > 0 else Claims()
             self._held_back = trying or claims.held_back
-            self._preparing = len(claims)
             for claim in claims:
                 await self._take(claim)
-                self._preparing -= 1
             if not claims:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(keys.BEAT_S):
@@ -212,12 +209,14 @@ class Consumer:
         failpoint("publish.before")
         verdicts = await self.bus.publish(self.model, [item for _, item in said])
         failpoint("publish.after")
+        stopped: set[Held] = set()  # what it said after the item that was refused leaves a gap, rightly
         for (held, item), verdict in zip(said, verdicts, strict=True):
-            if verdict in (Verdict.OK, Verdict.DUP) or not self._holds(held):
+            if verdict in (Verdict.OK, Verdict.DUP) or not self._holds(held) or held in stopped:
                 if self._held_back and held.proven:
                     self._wake.set()
                 continue
             if verdict in _UNWANTED:
+                stopped.add(held)
                 self._stop(held, _UNWANTED[verdict], item.first)
             elif verdict is Verdict.FENCED or not await self._replayed(held):
                 await self._let_go(held, verdict)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from typing import TypeVar
 
 from queuechat.bus import Bus, Claim
 from queuechat.errors import BusUnavailable, EngineDied, QueuechatError, StreamDiverged
@@ -17,6 +19,7 @@ from workers.text.transcript import Transcript
 log = logging.getLogger(__name__)
 
 Held = Generation | Embedding
+T = TypeVar("T")
 
 _SHORT = 2000  # characters that are tokenised faster than a thread is woken; longer prompts must not hold up the others
 
@@ -26,6 +29,7 @@ class Intake:
 
     def __init__(self, bus: Bus, speech: Speech, caps: Caps, model: str):
         self._bus, self._speech, self._caps, self._model = bus, speech, caps, model
+        self.busy = 0  #: claims that are rendered and tokenised at the moment
 
     async def take(self, claim: Claim) -> Held:
         try:
@@ -50,7 +54,7 @@ class Intake:
     async def _prompt_ids(self, job: Job) -> list[int]:
         if len(job.prompt or "") + sum(len(str(m.get("content"))) for m in job.messages or []) < _SHORT:
             return self._speech.ids_of(job)
-        return await asyncio.to_thread(self._speech.ids_of, job)
+        return await self._in_thread(self._speech.ids_of, job)
 
     async def _delivered(self, claim: Claim) -> list[int]:
         """The ids before `claim.offset`; a former owner may still be writing, what it adds is not ours to read."""
@@ -68,7 +72,14 @@ class Intake:
         return ids
 
     async def _embedding(self, claim: Claim) -> Embedding:
-        return Embedding(claim, await asyncio.to_thread(self._inputs, claim.job))
+        return Embedding(claim, await self._in_thread(self._inputs, claim.job))
+
+    async def _in_thread(self, work: Callable[[Job], T], job: Job) -> T:
+        self.busy += 1
+        try:
+            return await asyncio.to_thread(work, job)
+        finally:
+            self.busy -= 1
 
     def _inputs(self, job: Job) -> list[list[int]]:
         encode = self._speech.vocabulary.encode

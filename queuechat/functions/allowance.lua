@@ -3,16 +3,15 @@
 --
 -- KEYS[1]  zset  qc:limit:<key>:running: request by when its lease ends (ms)
 
--- ARGV: limit lease_ms id. Answers OK or OVER.
+-- ARGV: limit lease_ms id. Answers OK, SAME (it has a place already) or OVER.
 local function hold(keys, args)
   local t, running = now(), keys[1]
   redis.call('ZREMRANGEBYSCORE', running, '-inf', t)
-  if not redis.call('ZSCORE', running, args[3]) and redis.call('ZCARD', running) >= tonumber(args[1]) then
-    return 'OVER'
-  end
+  local same = redis.call('ZSCORE', running, args[3])
+  if not same and redis.call('ZCARD', running) >= tonumber(args[1]) then return 'OVER' end
   redis.call('ZADD', running, t + tonumber(args[2]), args[3])
   redis.call('PEXPIRE', running, args[2])
-  return 'OK'
+  return same and 'SAME' or 'OK'
 end
 
 -- ARGV: lease_ms id [id ...]. What still has a place keeps it; a late call brings back none that was given up.

@@ -5,6 +5,9 @@
 -- that it runs has proven itself, and nothing new beside it until it has too. So the next death names the culprit, and
 -- costs nobody else anything. An owner that was killed from outside, or that nobody hears of any more, accuses nobody.
 
+-- What must not run any more ends when a worker comes to it, and takes no place: so often one call looks for more.
+local SWEEPS = 256
+
 -- All of a job but the request itself, which may be large.
 local function read_job(p, id)
   local v = redis.call('HMGET', p .. 'job:' .. id, 'state', 'own', 'cancel', 'deadline', 'grace', 'seen', 'crashes',
@@ -95,22 +98,31 @@ end
 
 -- True when nothing new may be taken now: a suspect was, or waits until all that runs here has proven itself.
 local function take_orphans(p, stream, who, t, out)
-  local found, suspect = orphans(p, stream, who, who.room - #out, t)
-  if suspect and who.fresh + #found + #out == 0 then found = { suspect } end
-  for _, orphan in ipairs(found) do
-    redis.call('XCLAIM', stream, GROUP, who.worker, 0, orphan[1], 'JUSTID')
-    local got = start(p, stream, orphan[1], orphan[2], who.worker, who.nonce, t)
-    if got then out[#out + 1] = got end
+  for _ = 1, SWEEPS do
+    local found, suspect = orphans(p, stream, who, who.room - #out, t)
+    if suspect and who.fresh + #found + #out == 0 then found = { suspect } end
+    for _, orphan in ipairs(found) do
+      redis.call('XCLAIM', stream, GROUP, who.worker, 0, orphan[1], 'JUSTID')
+      local got = start(p, stream, orphan[1], orphan[2], who.worker, who.nonce, t)
+      if got then out[#out + 1] = got end
+    end
+    if suspect then return true end
+    if #found == 0 or #out >= who.room then return false end
   end
-  return suspect ~= nil
+  return false
 end
 
 local function take_new(p, stream, who, room, t, out)
-  local reply = redis.call('XREADGROUP', 'GROUP', GROUP, who.worker, 'COUNT', room, 'STREAMS', stream, '>')
-  if not reply then return end
-  for _, entry in ipairs(reply[1][2]) do
-    local got = start(p, stream, entry[1], entry[2][2], who.worker, who.nonce, t)
-    if got then out[#out + 1] = got end
+  local full = #out + room
+  for _ = 1, SWEEPS do
+    local count = full - #out
+    local reply = count > 0
+      and redis.call('XREADGROUP', 'GROUP', GROUP, who.worker, 'COUNT', count, 'STREAMS', stream, '>')
+    if not reply then return end
+    for _, entry in ipairs(reply[1][2]) do
+      local got = start(p, stream, entry[1], entry[2][2], who.worker, who.nonce, t)
+      if got then out[#out + 1] = got end
+    end
   end
 end
 

@@ -4,10 +4,10 @@ local function delivered(reason)
   return reason == 'stop' or reason == 'length'
 end
 
--- An answer that was not delivered frees its idempotency key: the same request may be tried again.
+-- A request whose first choice was not delivered frees its idempotency key: the same may be tried again.
 local function settle_idem(idem, id, reason)
   if not idem or idem == '' then return end
-  if redis.call('HGET', idem, 'id') ~= string.match(id, '^[^.]+') then return end -- another request has it by now
+  if redis.call('HGET', idem, 'id') ~= id then return end -- another choice; or another request has it by now
   if delivered(reason) then
     redis.call('PEXPIRE', idem, KEEP_MS)
   else

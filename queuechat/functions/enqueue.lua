@@ -28,6 +28,7 @@ local function refused(p, stream, count, limit, patience, t)
   if used_memory() > MEMORY then return { 'MEMORY' } end
   local depth = waiting(stream)
   if limit == 0 or depth == 0 and count <= limit then return nil end
+  if count > limit then return { 'FULL', 0 } end
   local each = pace(p, t)
   if depth + count > limit then return { 'FULL', depth, math.ceil((depth + count - limit) * each) } end
   if (depth + count) * each > patience and t - (stuck_since(stream) or t) > STUCK_MS then

@@ -48,7 +48,14 @@ local function culprit(jobs)
   return found
 end
 
-local WHAT = { ['0'] = 'handed', ['1'] = 'killed', ['2'] = 'crashed' }
+local WHAT = { ['1'] = 'killed', ['2'] = 'crashed' }
+
+-- Its owner could have kept it: nothing is held against it that it has not outlived.
+local function hand_back(p, one, t)
+  local key, trail = p .. 'job:' .. one.id, trailed(one.job, t, 'handed', one.worker)
+  redis.call('HSET', key, 'own', '', 'trail', trail)
+  if proven(one.job) then redis.call('HSET', key, 'crashes', 0, 'kills', 0) end
+end
 
 -- ARGV: owner how [id ...]. All (or those) that it owns go back; the next claim takes them at once, whoever calls.
 -- how: 0 it gives them back; 1 it was killed, by whom we cannot know; 2 it died of itself, so a lone suspect did it.
@@ -65,9 +72,7 @@ local function release(keys, args)
       count = count + 1
       local gone = how ~= '0' and bereave(p, one.id, one.job, WHAT[how], guilty == one, t)
       if not gone then
-        if how == '0' then
-          redis.call('HSET', p .. 'job:' .. one.id, 'own', '', 'trail', trailed(one.job, t, WHAT[how], one.worker))
-        end
+        if how == '0' then hand_back(p, one, t) end
         redis.call('XCLAIM', one.stream, GROUP, one.worker, 0, one.sid, 'IDLE', HANDED_MS, 'JUSTID')
       end
     end

@@ -22,6 +22,18 @@ local function cancel(keys, args)
   return out
 end
 
+local PLACES = 1000
+
+local function is_known(p, worker)
+  for _, lane in ipairs(LANES) do
+    local rows = redis.call('EXISTS', p .. lane) == 1 and redis.call('XINFO', 'CONSUMERS', p .. lane, GROUP) or {}
+    for _, row in ipairs(rows) do
+      if field(row, 'name') == worker then return true end
+    end
+  end
+  return false
+end
+
 -- Consumers whose worker is gone for an hour and that hold nothing.
 local function forget_consumers(p)
   for _, lane in ipairs(LANES) do
@@ -30,7 +42,7 @@ local function forget_consumers(p)
     for _, row in ipairs(known) do
       if field(row, 'pending') == 0 and field(row, 'idle') > FORGET_MS then
         redis.call('XGROUP', 'DELCONSUMER', stream, GROUP, field(row, 'name'))
-        forget_turns(p, field(row, 'name'))
+        if not is_known(p, field(row, 'name')) then forget_turns(p, field(row, 'name')) end
       end
     end
   end
@@ -51,18 +63,19 @@ local function expire(keys)
   return #late
 end
 
--- The place of each entry that waits in a lane, 1 being next; read once a call, however many ask.
-local function places(p, lane, known)
-  if not known[lane] then
-    local at = {}
-    local entries = redis.call('XRANGE', p .. lane, '(' .. last_delivered(p .. lane), '+', 'COUNT', 10000)
-    for i, entry in ipairs(entries) do at[entry[1]] = i end
-    known[lane] = at
+-- The place of each of the first entries that wait, 1 being next, and how many these are; read once a call, however
+-- many ask. The batch lane has no places: nobody waits in front of a screen there.
+local function places(p, known)
+  if not known.at then
+    local entries = redis.call('XRANGE', p .. 'jobs', '(' .. last_delivered(p .. 'jobs'), '+', 'COUNT', PLACES)
+    known.at, known.count = {}, #entries
+    for i, entry in ipairs(entries) do known.at[entry[1]] = i end
   end
-  return known[lane]
+  return known.at, known.count
 end
 
--- ARGV: ids. "I am still reading." Answers state, next, place in the waiting room (0: taken) of each.
+-- ARGV: ids. "I am still reading." Answers state, next, place in the waiting room (0: taken, or of the batch lane;
+-- PLACES + 1: beyond) of each.
 local function watch(keys, args)
   local p, t, out, known = prefix(keys), now(), {}, {}
   for _, id in ipairs(args) do
@@ -71,12 +84,11 @@ local function watch(keys, args)
     local at = 0
     if v[1] and alive(v[1]) then
       redis.call('HSET', key, 'seen', t)
-      if v[1] == 'waiting' then
-        if t > tonumber(v[5]) then
-          put_end(p, id, 'deadline', t)
-        else
-          at = places(p, v[4], known)[v[3]] or 0
-        end
+      if t > tonumber(v[5]) then
+        put_end(p, id, 'deadline', t)
+      elseif v[1] == 'waiting' and v[4] == 'jobs' then
+        local at_place, count = places(p, known)
+        at = at_place[v[3]] or count + 1
       end
     end
     out[#out + 1] = v[1] or ''
@@ -113,4 +125,4 @@ end
 redis.register_function { function_name = 'qc1_cancel', callback = cancel, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'qc1_expire', callback = expire, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'qc1_watch', callback = watch, flags = { 'allow-oom' } }
-redis.register_function('qc1_depth', depth)
+redis.register_function { function_name = 'qc1_depth', callback = depth, flags = { 'allow-oom' } }

@@ -55,6 +55,15 @@ async def test_a_suspect_is_given_alone_after_what_others_left_and_before_what_i
     assert ids(await take(bus, model, "third")) == [new.id]
 
 
+async def test_a_suspect_that_has_proven_itself_is_none_any_more_when_it_is_handed_on(bus: Bus, model: str) -> None:
+    await a_suspect(bus, model)
+    (claim,) = await take(bus, model, "c")
+    await say(bus, claim, keys.PROVEN)
+    await bus.release(model, "c", crashed=False)
+    (again,) = await take(bus, model, "d", fresh=1)
+    assert (again.crashes, again.suspect) == (0, False)
+
+
 async def test_two_suspects_are_tried_by_two_workers(bus: Bus, model: str) -> None:
     jobs = await waiting(bus, model, 2)
     for _ in range(keys.SUSPECT):

@@ -277,6 +277,23 @@ async def test_a_job_over_its_deadline_ends_wherever_it_stands(bus: Bus, model: 
     assert await leftovers(bus, model) == (0, 0, 0)
 
 
+async def test_a_reader_is_told_of_the_deadline_though_the_owner_is_lost(bus: Bus, model: str) -> None:
+    job = a_job(model, deadline_s=0.05)
+    await put(bus, job)
+    await take(bus, model)
+    await bus.connection.command("WAIT", 1, 60)  # so many milliseconds of Redis' own
+    await bus.watch(model, [job.id])
+    assert (await bus.watch(model, [job.id]))[0].state == "deadline"
+
+
+async def test_what_nobody_wants_any_more_keeps_no_worker_from_the_next_job(bus: Bus, model: str) -> None:
+    await put(bus, *(a_job(model, deadline_s=0.001) for _ in range(20)))
+    await bus.connection.command("WAIT", 1, 10)
+    wanted = a_job(model)
+    await put(bus, wanted)
+    assert [claim.job for claim in await bus.claim(model, "w", "w/1", room=1)] == [wanted]
+
+
 async def test_a_job_that_nobody_watches_any_more_is_cancelled(bus: Bus, model: str) -> None:
     await put(bus, a_job(model), grace_s=0.001)
     await bus.connection.command("WAIT", 1, 10)

@@ -11,6 +11,7 @@ from queuechat.protocol import Chunk, End, PrefixHash, decode_event
 from tests.machine.model import Job, World
 
 MODEL = "m"
+KEYS = ("a", "b")  # of idempotency
 _FIELDS = ("state", "own", "next", "hash", "crashes", "kills", "epoch", "cancel")
 
 
@@ -25,6 +26,7 @@ async def check(bus: Bus, world: World, settled: set[str]) -> None:
         ("XRANGE", keys.dead(MODEL), "-", "+"),
         ("FCALL", "qc1_audit", 1, keys.jobs(MODEL), *world.jobs),
         ("FCALL", "qc1_depth", 1, keys.jobs(MODEL), keys.DEPTH_MS),
+        *(("HGET", keys.idem(MODEL, key), "id") for key in KEYS),
     ]
     for job in jobs:
         commands += [("HMGET", keys.job(MODEL, job.id), *_FIELDS), ("XRANGE", keys.log(MODEL, job.id), "-", "+")]
@@ -32,8 +34,10 @@ async def check(bus: Bus, world: World, settled: set[str]) -> None:
     _check_lists(world, answers[:5])
     assert answers[5] == [], f"audit: {answers[5]}"
     _check_depth(world, answers[6])
+    for key, holder in zip(KEYS, answers[7:], strict=False):
+        assert (holder.decode() if holder else "") == world.keys.get(key, ("", ""))[0], "who holds an idempotency key"
     for number, job in enumerate(jobs):
-        _check_job(job, answers[7 + 2 * number], answers[8 + 2 * number])
+        _check_job(job, *answers[7 + len(KEYS) + 2 * number :][:2])
     settled.update(job.id for job in jobs if not job.alive)
 
 

@@ -16,7 +16,7 @@ from queuechat.protocol import Job as Request
 from queuechat.protocol import choice_id
 from tests.machine import hands
 from tests.machine.acts import WORKERS, Acts, Call, pick
-from tests.machine.checks import MODEL
+from tests.machine.checks import KEYS, MODEL
 from tests.machine.hands import Belief
 from tests.machine.model import Job
 from tests.machine.reader import Reader
@@ -81,7 +81,7 @@ class Machine(Acts):
         choices=st.sampled_from((1, 1, 2)),
         lane=lane,
         limit=st.sampled_from((0, 0, 0, 1, 3)),
-        key=st.sampled_from(("", "a", "a", "b")),
+        key=st.sampled_from(("", KEYS[0], *KEYS)),
         body=st.sampled_from(("x", "x", "y")),
         times=twice,
     )

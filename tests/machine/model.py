@@ -119,9 +119,9 @@ class World:
         if not job or job.dropped:
             return ("", 0, 0)
         seen = job.state
-        place = self.waiting(job.lane).index(job) + 1 if seen == "waiting" else 0
+        place = self.waiting("jobs").index(job) + 1 if (seen, job.lane) == ("waiting", "jobs") else 0
         job.unwatched = job.unwatched and not job.alive
-        if seen == "waiting" and job.late:
+        if job.alive and job.late:
             self.end(job, "deadline")
             place = 0
         return (seen, len(job.ids), place)
@@ -197,6 +197,7 @@ class World:
         for job in handed:
             guilty = how == 2 and doubtful == [job]
             if not how:
+                job.crashes, job.kills = (0, 0) if job.proven else (job.crashes, job.kills)
                 job.owner, job.lapsed = "", False
             elif job.bereave(crashed=how == 2) or (guilty and job.crashes > SUSPECT):
                 self.end(job, "dead")
@@ -208,5 +209,5 @@ class World:
         job.bills += 1
         job.log.append((f"{len(job.ids)}-{job.ends}", reason))
         holder, _ = self.keys.get(job.key, ("", ""))
-        if reason in UNDELIVERED and holder == job.request:
+        if reason in UNDELIVERED and holder == job.id:
             self.keys.pop(job.key, None)

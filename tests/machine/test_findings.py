@@ -65,14 +65,21 @@ async def test_a_lost_answer_that_is_asked_for_again_after_a_lease_grants_each_j
 
 
 async def test_the_end_of_an_earlier_request_leaves_a_later_one_its_idempotency_key(bus: Bus, model: str) -> None:
-    first = a_job(model)
-    other = Job(choice_id(first.id, 1), model, prompt="hi")
-    second, third = a_job(model), a_job(model)
-    await bus.enqueue([first, other], limit=9, grace_s=0, idem=("key", "body"))
-    await bus.cancel(model, [other.id])
+    first, second, third = a_job(model), a_job(model), a_job(model)
+    await bus.enqueue([first], limit=9, grace_s=0, idem=("key", "body"))
+    letters = await die(bus, model)
     await bus.enqueue([second], limit=9, grace_s=0, idem=("key", "body"))
+    await redrive(bus, letters)
     await bus.cancel(model, [first.id])
     assert await bus.enqueue([third], limit=9, grace_s=0, idem=("key", "body")) == Repeated(second.id)
+
+
+async def test_the_end_of_one_choice_leaves_the_request_its_idempotency_key(bus: Bus, model: str) -> None:
+    first = a_job(model)
+    other = Job(choice_id(first.id, 1), model, prompt="hi")
+    await bus.enqueue([first, other], limit=9, grace_s=0, idem=("key", "body"))
+    await bus.cancel(model, [other.id])
+    assert await bus.enqueue([a_job(model)], limit=9, grace_s=0, idem=("key", "body")) == Repeated(first.id)
 
 
 async def die(bus: Bus, model: str) -> list[Letter]:
