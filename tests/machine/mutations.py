@@ -89,7 +89,7 @@ MUTATIONS = (
     Mutation("the same id twice, keys are not read", (_SAME_ID, _KEY)),
     _one("an end frees the key of another", "  if redis.call('HGET', idem, 'id') ~=", "  if false and id ~="),
     _one("a crash leaves the owner", "'kills', kills, 'own', '',", "'kills', kills,"),
-    _one("a drain leaves the owner", "redis.call('HSET', key, 'own', '', 'trail', trail)", "redis.call('HSET', key, 'trail', trail)"),
+    _one("a drain leaves the owner", "redis.call('HSET', key, 'own', '', ", "redis.call('HSET', key, "),
     _one("what is handed back is not free", "one.sid, 'IDLE', HANDED_MS, 'JUSTID')", "one.sid, 'JUSTID')"),
     _one("leases run out while Redis was down", "(steady or entry[3] >= HANDED_MS) and", ""),
     _one("the epoch stands still", "local epoch = tonumber(v.epoch) + 1", "local epoch = 1"),
