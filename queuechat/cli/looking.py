@@ -75,7 +75,7 @@ def _explained(model: str) -> str:
         f"           redis-cli XPENDING '{bulk}' {keys.GROUP}        # NOGROUP: 0",
         f"  WAITING  redis-cli XLEN '{jobs}'                   # less the first number of XPENDING '{jobs}'",
         f"  BULK     redis-cli XLEN '{bulk}'                   # less the first number of XPENDING '{bulk}'",
-        f"  OLDEST   redis-cli XINFO GROUPS '{jobs}'           # last-delivered-id; the next entry's id is its time",
+        f"  OLDEST   redis-cli ZRANGE '{keys.turns(model)}' 0 -1 # of each name: ZRANGE '{jobs}:of:<name>' 0 0 WITHSCORES",
         "  ETA                                                # how long ended jobs ran / RUNNING * (WAITING + 1)",
         f"  ENDED/S  redis-cli XREVRANGE '{keys.usage(model)}' + - COUNT 64",
         f"  DEAD     redis-cli XLEN '{keys.dead(model)}'",

@@ -25,6 +25,7 @@ local function finish(p, id, reason, verdict, t)
   redis.call('XADD', p .. 'log:' .. id, v[3] .. '-' .. ends, 'e', event)
   redis.call('XACK', p .. v[2], GROUP, v[1])
   redis.call('XDEL', p .. v[2], v[1])
+  leave_room(p .. v[2], v[4], v[1])
   redis.call('ZREM', p .. 'deadlines', id)
   local bill = redis.call('XADD', p .. 'usage', 'MAXLEN', '~', 100000, '*', 'id', id, 'tenant', v[4], 'reason', reason,
     'tokens', v[3], 'prompt_tokens', string.match(verdict, '"prompt_tokens":(%d+)') or '0',

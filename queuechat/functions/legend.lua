@@ -2,7 +2,9 @@
 -- Every state change of a job is one function, atomic and safe to repeat: validate first, write last.
 --
 -- KEYS[1] is always qc:{m}:jobs; the other keys of the model are named from it and share its hash slot:
---   jobs, bulk      stream  ids that wait or run, group "workers"; an entry goes with its job's end
+--   jobs, bulk      stream  ids that wait or run, group "workers"; an entry goes with its job's end.
+--                           Who waits is taken out of order (see room.lua), so the last delivered id says nothing
+--   jobs:turns, jobs:of:<tenant>, bulk:…    zsets   the waiting room, see room.lua
 --   job:<id>        hash    job (the request), state, lane, sid (its stream entry), own (fencing nonce of the owner,
 --                           "<worker>/<life>.<random>", empty when nobody runs it), worker (who ran it last), epoch, next
 --                           (offset), hash (of the token ids before next), from (next at the start of this epoch),
@@ -19,7 +21,7 @@
 -- The clock is Redis': hosts may disagree with each other, nobody disagrees with TIME.
 
 -- Raise it with every change: a server keeps the library of the latest revision that it was brought.
-local REVISION = 2
+local REVISION = 3
 
 local GROUP = 'workers'
 local LANES = { 'jobs', 'bulk' }
@@ -49,22 +51,9 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
-local function ensure(stream)
-  if redis.call('EXISTS', stream) == 0 then
-    redis.call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
-  end
-end
-
 local function pending(stream)
   if redis.call('EXISTS', stream) == 0 then return 0 end
   return redis.call('XPENDING', stream, GROUP)[1]
-end
-
-local function last_delivered(stream)
-  local info = redis.call('XINFO', 'GROUPS', stream)[1]
-  for i = 1, #info, 2 do
-    if info[i] == 'last-delivered-id' then return info[i + 1] end
-  end
 end
 
 local function waiting(stream)

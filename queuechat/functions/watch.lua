@@ -51,15 +51,13 @@ local function expire(keys)
   return #late
 end
 
--- The place of each entry that waits in a lane, 1 being next; read once a call, however many ask.
-local function places(p, lane, known)
-  if not known[lane] then
-    local at = {}
-    local entries = redis.call('XRANGE', p .. lane, '(' .. last_delivered(p .. lane), '+', 'COUNT', 10000)
-    for i, entry in ipairs(entries) do at[entry[1]] = i end
-    known[lane] = at
-  end
-  return known[lane]
+-- The place in the waiting room of an entry, 1 being next; a lane is read once a call, however many ask.
+local function place_of(p, lane, tenant, sid, known)
+  local stream = p .. lane
+  local ahead = redis.call('ZRANK', queue_of(stream, tenant), sid)
+  if not ahead then return 0 end
+  known[lane] = known[lane] or line_of(stream)
+  return place_in(known[lane], tenant, turn_of(stream, tenant), ahead)
 end
 
 -- ARGV: ids. "I am still reading." Answers state, next, place in the waiting room (0: taken) of each.
@@ -67,15 +65,16 @@ local function watch(keys, args)
   local p, t, out, known = prefix(keys), now(), {}, {}
   for _, id in ipairs(args) do
     local key = p .. 'job:' .. id
-    local v = redis.call('HMGET', key, 'state', 'next', 'sid', 'lane', 'deadline')
+    local v = redis.call('HMGET', key, 'state', 'next', 'sid', 'lane', 'deadline', 'tenant')
     local at = 0
     if v[1] and alive(v[1]) then
       redis.call('HSET', key, 'seen', t)
       if v[1] == 'waiting' then
         if t > tonumber(v[5]) then
           put_end(p, id, 'deadline', t)
+          known[v[4]] = nil
         else
-          at = places(p, v[4], known)[v[3]] or 0
+          at = place_of(p, v[4], v[6], v[3], known)
         end
       end
     end
@@ -99,10 +98,7 @@ end
 local function depth(keys, args)
   local p, t = prefix(keys), now()
   local wait, run, bulk, oldest = waiting(p .. 'jobs'), pending(p .. 'jobs') + pending(p .. 'bulk'), waiting(p .. 'bulk'), 0
-  if wait > 0 then
-    local first = redis.call('XRANGE', p .. 'jobs', '(' .. last_delivered(p .. 'jobs'), '+', 'COUNT', 1)[1]
-    if first then oldest = math.max(t - tonumber(string.match(first[1], '^%d+')), 0) end
-  end
+  if wait > 0 then oldest = math.max(t - (oldest_in(p .. 'jobs') or t), 0) end
   local n, ms = drained(p, t)
   local dead = redis.call('XLEN', p .. 'dead')
   redis.call('SET', p .. 'depth', '{"waiting":' .. wait .. ',"running":' .. run .. ',"bulk_waiting":' .. bulk
