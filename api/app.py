@@ -25,6 +25,7 @@ from queuechat.client import Client
 from queuechat.credentials import KeyRing
 from queuechat.errors import QueuechatError
 from queuechat.periodic import Periodic
+from queuechat.rates import Rates
 from queuechat.roster import Roster
 from queuechat.settings import Settings
 
@@ -35,6 +36,7 @@ _EXPOSED = [
     "x-queuechat-request-id",
     "x-queuechat-ignored",
     "idempotency-replayed",
+    *(f"x-ratelimit-{what}-{of}" for what in ("limit", "remaining", "reset") for of in ("requests", "tokens")),
     "retry-after",
     "retry-after-ms",
 ]
@@ -103,7 +105,9 @@ async def _open(app: FastAPI, settings: Settings, bus_url: str) -> AsyncIterator
             [key.get_secret_value() for key in settings.api_keys],
             required=settings.require_key,
             concurrency=settings.key_concurrency,
+            rpm=settings.key_rpm,
+            tpm=settings.key_tpm,
         )
         allowance = await stack.enter_async_context(Allowance(bus))
-        app.state.house = House(settings, bus, client, roster, keys, allowance)
+        app.state.house = House(settings, bus, client, roster, keys, allowance, Rates(bus))
         yield

@@ -21,6 +21,9 @@
     qc:workers              zset     directory: worker id by last beat (ms)           -
     qc:control:<w>          channel  "cancel <id>" and "drain" for one worker         -
     qc:limit:<id>:running   zset     requests of a key that are being answered        10 s, renewed each second
+    qc:limit:{<id>}:rate    hash     requests and tokens that a key has left              until they are full again
+    qc:limit:{<id>}:paid:<r> string  tokens that a request has paid ahead                 its end, or its deadline
+    qc:limit:from:<address> string   wrong keys that came from there                      a minute
     qc:key:<id>             hash     an API key, hashed                               until revoked
     qc:keys                 set      directory: ids of API keys                       -
 
@@ -127,6 +130,14 @@ def control(worker: str) -> str:
 
 def running(key: str) -> str:
     return f"qc:limit:{key}:running"
+
+
+def rate(key: str) -> str:
+    return f"qc:limit:{{{key}}}:rate"
+
+
+def wrong_keys(address: str) -> str:
+    return f"qc:limit:from:{address}"
 
 
 def api_key(id: str) -> str:

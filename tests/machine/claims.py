@@ -94,7 +94,9 @@ def _watches_suspects(ask: Ask, got: list[Job], new: list[Job], held: bool, free
 def _gives_all(world: World, ask: Ask, got: list[Job], gone: list[Job], held: bool, free: list[Job]) -> None:
     left = [job for job in free if job not in got and job not in gone]
     for lane in ("jobs", "bulk"):
-        _in_turn(world, lane, [job for job in got if job.state == "waiting"], [job for job in gone if job.state == "waiting"])
+        _in_turn(
+            world, lane, [job for job in got if job.state == "waiting"], [job for job in gone if job.state == "waiting"]
+        )
     hidden = not ask.trusting and any(job.lapsed for job in world.alive())
     if held or gone or hidden:
         return
