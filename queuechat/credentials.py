@@ -154,7 +154,7 @@ class KeyRing:
     ):
         self._bus = bus
         self._pepper = pepper
-        self._static = [(_fingerprint(token), hashlib.sha256(token.encode()).digest()) for token in static]
+        self._static = [(static_id(token), hashlib.sha256(token.encode()).digest()) for token in static]
         self._required = required
         self._default = Bearer("", concurrency, rpm, tpm)
         self._stored: dict[str, tuple[float, ApiKey]] = {}
@@ -232,7 +232,8 @@ def _digest(pepper: str, secret: str) -> str:
     return hmac.new(pepper.encode(), secret.encode(errors="replace"), hashlib.sha256).hexdigest()
 
 
-def _fingerprint(token: str) -> str:
+def static_id(token: str) -> str:
+    """The id under which a key of the settings is known: it tells nothing of the key."""
     return "static-" + hashlib.sha256(token.encode()).hexdigest()[:8]
 
 

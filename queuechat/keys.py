@@ -13,6 +13,7 @@
     qc:{m}:pulse            hash     when workers last spoke, and since when they do  -
     qc:{m}:dead             stream   dead letters, never the prompt                   last 10,000; the job 7 days
     qc:{m}:usage            stream   one entry per ended job                          last 100,000
+    qc:{m}:spent:<day>      hash     requests and tokens of each key on a day (UTC)       400 days after its last
     qc:{m}:depth            string   JSON for autoscalers, renewed each second        5 s
     qc:idem:{m}:<sha>       hash     idempotency key -> id and body hash              end + 15 min
     qc:model:<m>            string   model card                                       24 h after its last worker
@@ -106,6 +107,10 @@ def pulse(model: str) -> str:
 
 def usage(model: str) -> str:
     return f"qc:{{{model}}}:usage"
+
+
+def spent(model: str, day: str) -> str:
+    return f"qc:{{{model}}}:spent:{day}"
 
 
 def depth(model: str) -> str:

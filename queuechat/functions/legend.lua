@@ -18,6 +18,7 @@
 --   pulse           hash    at (when a worker last spoke), resumed (when one did after a long silence), and of each owner
 --                           "turn <worker>/<life>", its last claim
 --   dead, usage     stream
+--   spent:<day>     hash    "<tenant> requests", "<tenant> tokens" (written), "<tenant> prompt_tokens"; <day> as 2026-11-21, UTC
 -- The clock is Redis': hosts may disagree with each other, nobody disagrees with TIME.
 
 -- Raise it with every change: a server keeps the library of the latest revision that it was brought.
@@ -29,6 +30,7 @@ local SILENCE_MS = 5000
 local STUCK_MS = 1000
 local KEEP_MS = 900000
 local KEEP_DEAD_MS = 7 * 86400000 -- a dead letter can be redriven for so long
+local KEEP_SPENT_MS = 400 * 86400000
 local IDEM_MS = 86400000
 local HANDED_MS = 86400000 -- idle time of an entry that was handed back: over any lease, taken at once
 local FORGET_MS = 3600000

@@ -96,6 +96,7 @@ MUTATIONS = (
     _one("a claim again gives what others own", "'own') == who.nonce then", "'own') then"),
     _one("a redriven job is billed twice", "redis.call('XDEL', p .. 'usage', v[5])", "local _ = 0"),
     _one("a redriven job has two ends", "      redis.call('XDEL', p .. 'log:' .. id, v[3] .. '-' .. v[4])\n"),
+    _one("a redriven job is counted twice", "\n        add_spent(p, v[8],", "\n        string.format(p, v[8],"),
     _one("turns are not counted", "        redis.call('ZINCRBY', stream .. ':turns', 1, tenant)\n"),
     _one(
         "who comes has the first turn",
