@@ -16,7 +16,7 @@ local function redrive(keys, args)
       redis.call('XDEL', p .. 'log:' .. id, v[3] .. '-' .. v[4])
       if v[5] then
         redis.call('XDEL', p .. 'usage', v[5])
-        add_spent(p, v[8], tonumber(string.match(v[5], '^%d+')), -1, -v[3], 0)
+        add_spent(p, v[8], tonumber(string.match(v[5], '^%d+')), -1, 0 - v[3], 0)
       end
       redis.call('XDEL', p .. 'dead', args[i])
       local stream = ensure(p, v[2])

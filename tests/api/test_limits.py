@@ -53,10 +53,17 @@ def asking(site: Site, token: str) -> openai.AsyncOpenAI:
     return site.sdk.with_options(api_key=token)
 
 
+def response_of(error: openai.APIStatusError) -> Any:
+    """Of the SDK's own HTTP client, whichever that is."""
+    return error.response
+
+
 async def answered(site: Site, hand: Hand, token: str, *texts: str, **fields: Any) -> dict[str, str]:
     """The headers of a good answer."""
-    ask = asking(site, token).chat.completions.with_raw_response.create
-    asked = asyncio.create_task(ask(model=hand.model, messages=[{"role": "user", "content": "x"}], **fields))
+    ask: Any = asking(site, token).chat.completions.with_raw_response.create
+    asked: asyncio.Task[Any] = asyncio.create_task(
+        ask(model=hand.model, messages=[{"role": "user", "content": "x"}], **fields)
+    )
     await hand.tell(*texts)
     return dict((await asked).headers)
 
@@ -92,7 +99,7 @@ async def test_one_request_too_many_is_a_429_that_the_sdk_understands(own_url: s
             await asking(site, token).chat.completions.create(
                 model=hand.model, messages=[{"role": "user", "content": "x"}]
             )
-        response = refused.value.response
+        response = response_of(refused.value)
         check(response, 429, "rate_limit_exceeded")
         assert response.json()["error"]["type"] == "rate_limit_error"
         assert 0 < int(response.headers["retry-after-ms"]) <= 60_000
@@ -166,10 +173,10 @@ async def test_a_key_sees_and_uses_the_models_of_its_scope(own_url: str, model: 
         assert (await sdk.models.retrieve("gpt-4o")).id == "gpt-4o"
         with pytest.raises(openai.NotFoundError) as hidden:
             await sdk.models.retrieve(model)
-        check(hidden.value.response, 404, "model_not_found", "model")
+        check(response_of(hidden.value), 404, "model_not_found", "model")
         with pytest.raises(openai.PermissionDeniedError) as denied:
             await sdk.chat.completions.create(model=model, messages=[{"role": "user", "content": "x"}])
-        check(denied.value.response, 403, "permission_denied", "model")
+        check(response_of(denied.value), 403, "permission_denied", "model")
         with pytest.raises(openai.NotFoundError) as unknown:
             await sdk.completions.create(model=model + "x", prompt="x")
         assert model not in unknown.value.message.replace(model + "x", "")
@@ -195,3 +202,21 @@ async def test_many_wrong_keys_from_one_address_are_told_to_wait_and_good_ones_a
 )
 def test_times_are_spelled_as_openai_spells_them(ms: int, said: str) -> None:
     assert span(ms) == said
+
+
+async def test_a_key_can_ask_what_it_has_had_and_only_that(own_url: str, model: str) -> None:
+    async with served(own_url, model) as (site, hand):
+        _, one = await key_for(hand)
+        _, other = await key_for(hand)
+        await answered(site, hand, one, "a", "b")
+        await answered(site, hand, one, "a")
+        await answered(site, hand, other, "a")
+        told = (await site.http.get("/v1/usage?by=model", headers=bearer(one))).json()
+        counts = {"requests": 2, "prompt_tokens": 14, "completion_tokens": 3, "total_tokens": 17}
+        assert told["data"] == [{"object": "usage", "model": model, **counts}]
+        assert told["total"] == counts
+        by_day = (await site.http.get("/v1/usage?since=2d", headers=bearer(one))).json()
+        assert sum(row["requests"] for row in by_day["data"]) == 2
+        assert all(row["day"] >= by_day["since"] for row in by_day["data"])
+        for query, param in (("by=key", "by"), ("since=soon", "since")):
+            check(await site.http.get(f"/v1/usage?{query}", headers=bearer(one)), 400, "invalid_value", param)

@@ -57,7 +57,8 @@ async def test_who_has_too_few_requests_or_tokens_left_waits_and_pays_nothing(bu
     await spend(bus, model + "t", "a", 500)
     wait, requests, _, tokens, _ = await spend(bus, model + "t", "b", 200)
     assert wait == pytest.approx(10_000, abs=2_000)
-    assert (requests, tokens) == (9, pytest.approx(100, abs=20))
+    assert requests == 9
+    assert tokens == pytest.approx(100, abs=20)
     assert await bus.connection.command("EXISTS", keys.rate(model + "t")[:-4] + "paid:b") == 0
 
 
@@ -81,7 +82,8 @@ async def test_what_was_used_beyond_what_was_paid_is_owed(bus: Bus, model: str) 
     await settle(bus, model, "a", 900)
     assert (await left(bus, model))[1] == pytest.approx(-300, abs=20)
     wait, _, _, tokens, _ = await spend(bus, model, "b", 0)
-    assert (tokens, wait) == (0, pytest.approx(HALF_A_MINUTE, abs=2_000))
+    assert tokens == 0
+    assert wait == pytest.approx(HALF_A_MINUTE, abs=2_000)
 
 
 async def test_a_request_for_more_than_a_minute_gives_pays_with_a_full_bucket(bus: Bus, model: str) -> None:
