@@ -17,7 +17,7 @@ from api import openapi, problems
 from api.auth import Auth
 from api.house import House
 from api.limits import BodyLimit, Door
-from api.routes import chat, completions, embeddings, health, letters, models, requests
+from api.routes import chat, completions, embeddings, health, letters, models, requests, usage
 from queuechat import __version__
 from queuechat.allowance import Allowance
 from queuechat.bus import Bus
@@ -25,6 +25,7 @@ from queuechat.client import Client
 from queuechat.credentials import KeyRing
 from queuechat.errors import QueuechatError
 from queuechat.periodic import Periodic
+from queuechat.rates import Rates
 from queuechat.roster import Roster
 from queuechat.settings import Settings
 
@@ -35,6 +36,7 @@ _EXPOSED = [
     "x-queuechat-request-id",
     "x-queuechat-ignored",
     "idempotency-replayed",
+    *(f"x-ratelimit-{what}-{of}" for what in ("limit", "remaining", "reset") for of in ("requests", "tokens")),
     "retry-after",
     "retry-after-ms",
 ]
@@ -55,7 +57,7 @@ def create_app(settings: Settings, bus_url: str) -> FastAPI:
     app.add_exception_handler(QueuechatError, problems.on_queuechat_error)
     app.add_exception_handler(HTTPException, problems.on_http_exception)
     app.add_exception_handler(RequestValidationError, problems.on_validation_error)
-    for family in (chat, completions, embeddings, requests, letters, models, health):
+    for family in (chat, completions, embeddings, requests, letters, models, usage, health):
         app.include_router(family.router)
     app.openapi = functools.partial(openapi.document, app)  # type: ignore[method-assign]
     openapi.add_docs(app)
@@ -103,7 +105,9 @@ async def _open(app: FastAPI, settings: Settings, bus_url: str) -> AsyncIterator
             [key.get_secret_value() for key in settings.api_keys],
             required=settings.require_key,
             concurrency=settings.key_concurrency,
+            rpm=settings.key_rpm,
+            tpm=settings.key_tpm,
         )
         allowance = await stack.enter_async_context(Allowance(bus))
-        app.state.house = House(settings, bus, client, roster, keys, allowance)
+        app.state.house = House(settings, bus, client, roster, keys, allowance, Rates(bus))
         yield

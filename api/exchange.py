@@ -7,12 +7,15 @@ import contextlib
 import time
 
 from api.house import House, Ticket
+from api.rating import headers_of
 from queuechat.client import Answer, Event, Waiting, failure_of
 from queuechat.dialects.order import Order, Tally
 from queuechat.errors import BusUnavailable, QueuechatError
 from queuechat.protocol import End
+from queuechat.rates import Standings
 
 _RETRY_S = 0.5
+_SETTLED_S = 60.0  # after the deadline nobody comes back to settle what was paid
 
 Events = list[tuple[int, Event]]
 
@@ -38,13 +41,30 @@ class Exchange:
         ticket, house = self._ticket, self._house
         async with self._places as places:
             id = ticket.id
-            if ticket.concurrency and self._order.idem:
+            bearer = ticket.bearer
+            if bearer.limited and self._order.idem:
                 id = await house.client.first_with(self._order.model, self._order.idem[0]) or id
-            place = house.allowance.place(ticket.tenant, ticket.concurrency, id, self._goes_on)
+            place = house.allowance.place(bearer.id, bearer.concurrency, id, self._goes_on)
             await places.enter_async_context(place)
+            price, keep_s = self._order.tokens_asked, self._order.deadline_s + _SETTLED_S
+            await places.enter_async_context(
+                house.rates.paid(bearer, id, price, keep_s, self._tell_standings, self._used)
+            )
             self._answer = await self._house.client.submit(self._order.jobs, self._order.idem)
             self._places = places.pop_all()
         return self
+
+    def _tell_standings(self, standings: Standings) -> None:
+        self._ticket.headers.update(headers_of(standings))
+
+    def _used(self) -> int | None:
+        """Tokens read and written; None when the jobs go on without us. What was only read again costs nothing."""
+        if self._answer is None or self._answer.replayed:
+            return 0
+        if self._goes_on():
+            return None
+        read = self.tally.prompt_tokens or (self._order.prompt_tokens if self._worded else 0)
+        return read + (0 if self._order.embeds else self._answer.tokens)
 
     def _goes_on(self) -> bool:
         return self._answer is not None and self._answer.outlives and not self._answer.ended

@@ -12,7 +12,8 @@ from api.metrics import Metrics
 from queuechat.allowance import Allowance
 from queuechat.bus import Bus
 from queuechat.client import Client
-from queuechat.credentials import KeyRing
+from queuechat.credentials import NOBODY, Bearer, KeyRing
+from queuechat.rates import Rates
 from queuechat.roster import Roster
 from queuechat.settings import Settings
 
@@ -27,6 +28,7 @@ class House:
     roster: Roster
     keys: KeyRing
     allowance: Allowance
+    rates: Rates
     metrics: Metrics = field(default_factory=Metrics)
     drain: Drain = field(default_factory=Drain)
 
@@ -38,8 +40,12 @@ class Ticket:
     id: str
     name: str
     arrived: float
-    tenant: str = ""
-    concurrency: int = 0  # requests that its key may have at a time; 0 is any number
+    bearer: Bearer = NOBODY  # whoever sends it
+    headers: dict[str, str] = field(default_factory=dict)  # of its answer, whatever that is
+
+    @property
+    def tenant(self) -> str:
+        return self.bearer.id
 
 
 def house_of(request: Request) -> House:

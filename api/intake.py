@@ -11,6 +11,7 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 
 from api.house import House, house_of, ticket_of
+from api.scope import model_to_use
 from queuechat.dialects.order import Slip
 from queuechat.dialects.schemas import parse
 from queuechat.dialects.schemas.base import Body
@@ -30,12 +31,12 @@ async def read(request: Request, kind: type[B]) -> tuple[B, Model]:
         Draining: no new work is taken.
         InvalidRequest: the body cannot be served.
         ModelNotFound, NoWorker: nobody serves the model.
+        PermissionDenied: the key may not use it.
     """
-    house = house_of(request)
-    house.drain.admit()
+    house_of(request).drain.admit()
     body = parse(await _body(request), kind)
     failpoint("body.after")
-    return body, await house.roster.resolve(body.model)
+    return body, await model_to_use(request, body.model)
 
 
 def slip_of(request: Request, house: House, model: Model, *, stream: bool) -> Slip:

@@ -42,7 +42,7 @@ class Door:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = ticket.name
+                MutableHeaders(scope=message).update({"x-request-id": ticket.name, **ticket.headers})
             await send(message)
 
         try:

@@ -50,6 +50,7 @@ TABLE: dict[type[QueuechatError], Kind] = {
     errors.Refused: Kind(503, _SERVER, 42903),
     errors.QueueFull: Kind(429, "rate_limit_error", 42903),
     errors.TooManyRequests: Kind(429, "rate_limit_error", 42903),
+    errors.RateLimited: Kind(429, "rate_limit_error", 42901),
     errors.NoWorker: Kind(503, _SERVER, 50005),
     errors.BusUnavailable: Kind(503, _SERVER, 50001, message="the queue is not reachable now; ask again in a moment"),
     errors.JobEnded: Kind(500, _SERVER, 50001, retry=False),

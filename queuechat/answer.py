@@ -78,6 +78,11 @@ class Answer:
     def ended(self) -> bool:
         return all(cursor.ended for cursor in self.cursors)
 
+    @property
+    def tokens(self) -> int:
+        """How many were read, of all jobs."""
+        return sum(cursor.next for cursor in self.cursors)
+
     async def take(self) -> list[tuple[int, Event]]:
         """Wait for the next events and return all there are, as (choice, event), in order for each choice.
 

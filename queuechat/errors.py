@@ -17,6 +17,7 @@ QueuechatError
 │   ├── QueueFull
 │   ├── WaitTooLong
 │   ├── TooManyRequests            of one API key at a time
+│   ├── RateLimited                of one API key per minute, or wrong keys from one address
 │   ├── MemoryLow
 │   ├── NoWorker
 │   ├── Draining
@@ -144,6 +145,12 @@ class TooManyRequests(Refused):
     """The API key has as many requests running as it may have."""
 
     code = "concurrency_limit"
+
+
+class RateLimited(Refused):
+    """The API key has had the requests or tokens of this minute, or an address has tried too many wrong keys."""
+
+    code = "rate_limit_exceeded"
 
 
 class MemoryLow(Refused):

@@ -3,6 +3,8 @@
     key                     type     what                                             lives
     qc:{m}:jobs             stream   ids of requests that wait or run; group workers  until ack + delete
     qc:{m}:bulk             stream   the same, batch lane: taken with spare slots     until ack + delete
+    qc:{m}:jobs:turns       zset     who waits: tenant by the number of its next turn until nobody waits
+    qc:{m}:jobs:of:<key>    zset     entries of a tenant that wait, by when they came until taken or ended
     qc:{m}:job:<id>         hash     the request and where it stands                  end + 15 min
     qc:{m}:log:<id>         stream   the answer; entry id = token offset (<end>-0)    end + 15 min
     qc:{m}:out:<id>         channel  the same entries, as they happen                 -
@@ -11,6 +13,7 @@
     qc:{m}:pulse            hash     when workers last spoke, and since when they do  -
     qc:{m}:dead             stream   dead letters, never the prompt                   last 10,000; the job 7 days
     qc:{m}:usage            stream   one entry per ended job                          last 100,000
+    qc:{m}:spent:<day>      hash     requests and tokens of each key on a day (UTC)       400 days after its last
     qc:{m}:depth            string   JSON for autoscalers, renewed each second        5 s
     qc:idem:{m}:<sha>       hash     idempotency key -> id and body hash              end + 15 min
     qc:model:<m>            string   model card                                       24 h after its last worker
@@ -19,6 +22,9 @@
     qc:workers              zset     directory: worker id by last beat (ms)           -
     qc:control:<w>          channel  "cancel <id>" and "drain" for one worker         -
     qc:limit:<id>:running   zset     requests of a key that are being answered        10 s, renewed each second
+    qc:limit:{<id>}:rate    hash     requests and tokens that a key has left              until they are full again
+    qc:limit:{<id>}:paid:<r> string  tokens that a request has paid ahead                 its end, or its deadline
+    qc:limit:from:<address> string   wrong keys that came from there                      a minute
     qc:key:<id>             hash     an API key, hashed                               until revoked
     qc:keys                 set      directory: ids of API keys                       -
 
@@ -67,6 +73,10 @@ def bulk(model: str) -> str:
     return f"qc:{{{model}}}:bulk"
 
 
+def turns(model: str) -> str:
+    return f"qc:{{{model}}}:jobs:turns"
+
+
 def job(model: str, id: str) -> str:
     return f"qc:{{{model}}}:job:{id}"
 
@@ -99,6 +109,10 @@ def usage(model: str) -> str:
     return f"qc:{{{model}}}:usage"
 
 
+def spent(model: str, day: str) -> str:
+    return f"qc:{{{model}}}:spent:{day}"
+
+
 def depth(model: str) -> str:
     return f"qc:{{{model}}}:depth"
 
@@ -121,6 +135,14 @@ def control(worker: str) -> str:
 
 def running(key: str) -> str:
     return f"qc:limit:{key}:running"
+
+
+def rate(key: str) -> str:
+    return f"qc:limit:{{{key}}}:rate"
+
+
+def wrong_keys(address: str) -> str:
+    return f"qc:limit:from:{address}"
 
 
 def api_key(id: str) -> str:

@@ -9,8 +9,8 @@ import pytest
 
 from queuechat import keys
 from queuechat.bus import Bus
-from queuechat.credentials import TRUST_S, ApiKey, Bearer, KeyRing, add_key, list_keys, revoke_key
-from queuechat.errors import Unauthorized
+from queuechat.credentials import TRUST_S, ApiKey, Bearer, KeyRing, add_key, change_key, list_keys, revoke_key
+from queuechat.errors import InvalidRequest, NotFound, Unauthorized
 
 PEPPER = "salt's sibling"
 
@@ -103,6 +103,42 @@ async def test_a_ring_believes_what_it_read_for_a_short_time_only(own: Bus, monk
     clock[0] += TRUST_S + 0.1
     with pytest.raises(Unauthorized):
         await ring.check(token)
+
+
+async def test_a_key_brings_its_limits_and_scope_and_they_can_be_changed(own: Bus) -> None:
+    made, token = await add_key(own, PEPPER, "ci", rpm=60, models=["smol*", "gpt-4o"])
+    ring = KeyRing(own, PEPPER, rpm=5, tpm=700)
+    assert await ring.check(token) == Bearer(made.id, 0, 60, 700, ("smol*", "gpt-4o"))
+    changed = await change_key(own, made.id, rpm=0, tpm=9)
+    assert (changed.rpm, changed.tpm, changed.models, changed.hash) == (0, 9, made.models, made.hash)
+    assert await KeyRing(own, PEPPER, rpm=5).check(token) == Bearer(made.id, 0, 5, 9, made.models)
+
+
+async def test_changing_a_key_that_is_not_there_makes_none(own: Bus) -> None:
+    with pytest.raises(NotFound):
+        await change_key(own, "nobody", rpm=3)
+    assert await own.connection.command("EXISTS", keys.api_key("nobody")) == 0
+
+
+@pytest.mark.parametrize("glob", ["", "a,b", "a b", "x" * 201])
+async def test_a_scope_is_made_of_names_and_globs(own: Bus, glob: str) -> None:
+    with pytest.raises(InvalidRequest):
+        await add_key(own, PEPPER, "ci", models=[glob])
+
+
+@pytest.mark.parametrize(
+    ("models", "names", "may"),
+    [
+        ((), ["anything"], True),
+        (("smol*",), ["smollm2"], True),
+        (("smol*",), ["gpt-4o", "smollm2"], True),
+        (("smol",), ["smollm2"], False),
+        (("SMOL*",), ["smollm2"], False),
+        (("org/*-7b", "x"), ["org/chat-7b"], True),
+    ],
+)
+def test_a_scope_matches_a_model_by_any_of_its_names(models: tuple[str, ...], names: list[str], may: bool) -> None:
+    assert Bearer("k", models=models).may_use(names) is may
 
 
 def test_a_key_that_never_expires_is_not_expired() -> None:

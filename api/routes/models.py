@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request, Response
 
-from api.house import house_of
+from api.house import house_of, ticket_of
+from api.scope import allowed, model_to_show
 from queuechat.protocol import Depth
 from queuechat.roster import Model, take_depths
 
@@ -19,9 +20,10 @@ _JSON = "application/json"
 
 @router.get("/v1/models")
 async def list_models(request: Request) -> Response:
-    """The models that live workers serve, and each of their aliases as an entry of its own."""
+    """The models that live workers serve, as far as the key may use them, and each of their aliases as an entry of its
+    own."""
     house = house_of(request)
-    live = house.roster.census.live
+    live = allowed(ticket_of(request).bearer, house.roster.census.live)
     depths = await take_depths(house.bus, [model.card.name for model in live])
     rows = [
         _entry(name, model, depths[model.card.name])
@@ -36,9 +38,8 @@ async def list_models(request: Request) -> Response:
 @router.get("/v1/models/{id:path}")
 async def get_model(request: Request, id: str) -> Response:
     """One model, by name or alias; with `status` no_worker when nobody serves it now."""
-    house = house_of(request)
-    model = house.roster.census.find(id) or (await house.roster.refresh()).find(id) or await house.roster.resolve(id)
-    depths = await take_depths(house.bus, [model.card.name])
+    model = await model_to_show(request, id)
+    depths = await take_depths(house_of(request).bus, [model.card.name])
     return Response(orjson.dumps(_entry(id, model, depths[model.card.name])), media_type=_JSON)
 
 

@@ -50,7 +50,7 @@ async def get_events(request: Request, id: str, starting_after: str | None = Non
     after, digest = _place(place)
     async with contextlib.AsyncExitStack() as places:
         ticket = ticket_of(request)
-        await places.enter_async_context(house.allowance.place(ticket.tenant, ticket.concurrency, found.id))
+        await places.enter_async_context(house.allowance.place(ticket.tenant, ticket.bearer.concurrency, found.id))
         answer = await house.client.reopen(found.model, found.id, after, digest)
         left_s = 0.0 if found.over else max(found.deadline - time.time(), 0)
         return EventStream(house, answer, left_s + _KEPT_S, places.pop_all())

@@ -39,6 +39,7 @@ HOMES = {
     "jobs": ("jobs",),
     "dead": ("dead",),
     "keys": ("keys",),
+    "usage": ("usage",),
     "checking": ("doctor", "audit", "healthcheck", "load-functions"),
 }
 

@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import orjson
+
 from queuechat.protocol import End, Job
+
+_BYTES = 4  # of a token of text
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +45,30 @@ class Order:
         return self.jobs[0].model
 
     @property
+    def embeds(self) -> bool:
+        return self.jobs[0].inputs is not None
+
+    @property
+    def prompt_tokens(self) -> int:
+        """About how many its prompts have: only the worker can count those of text."""
+        return sum(_about(job) for job in self.jobs[:: self.siblings])
+
+    @property
+    def tokens_asked(self) -> int:
+        """About how many it may cost at most; an answer without a limit of its own counts when it is there."""
+        return self.prompt_tokens + sum(job.max_tokens or 0 for job in self.jobs)
+
+    @property
     def deadline_s(self) -> float:
         return self.jobs[0].deadline_s
+
+
+def _about(job: Job) -> int:
+    """A token for each four bytes of text, as is usual; ids are counted."""
+    if isinstance(job.prompt, list):
+        return len(job.prompt)
+    parts: Sequence[object] = job.messages or job.inputs or [job.prompt]
+    return sum(len(part) if isinstance(part, list) else -(-len(orjson.dumps(part)) // _BYTES) for part in parts)
 
 
 @dataclass(slots=True)

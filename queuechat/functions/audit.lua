@@ -10,6 +10,9 @@ local function alive_faults(p, id, v, say)
   if redis.call('PTTL', p .. 'job:' .. id) ~= -1 then say('alive, but its hash expires') end
   if redis.call('PTTL', p .. 'log:' .. id) >= 0 then say('alive, but its log expires') end
   local held = redis.call('XPENDING', stream, GROUP, v.sid, v.sid, 1)[1]
+  local lined = redis.call('ZSCORE', queue_of(stream, v.tenant), v.sid)
+  if v.state == 'waiting' and not lined then say('waiting, but not in the waiting room') end
+  if v.state ~= 'waiting' and lined then say('taken, but in the waiting room') end
   if v.own ~= '' and not held then say('owned, but nobody holds its entry') end
   if v.own ~= '' and held and string.sub(v.own, 1, #held[2] + 1) ~= held[2] .. '/' then
     say('owned by ' .. v.own .. ', but held by ' .. held[2])
@@ -18,6 +21,7 @@ end
 
 local function ended_faults(p, id, v, last, say)
   if redis.call('XRANGE', p .. v.lane, v.sid, v.sid)[1] then say('ended, but still in ' .. v.lane) end
+  if redis.call('ZSCORE', queue_of(p .. v.lane, v.tenant), v.sid) then say('ended, but in the waiting room') end
   if redis.call('ZSCORE', p .. 'deadlines', id) then say('ended, but its deadline is still noted') end
   if redis.call('PTTL', p .. 'job:' .. id) < 0 then say('ended, but its hash never expires') end
   if redis.call('PTTL', p .. 'log:' .. id) < 0 then say('ended, but its log is gone or never expires') end
@@ -26,8 +30,10 @@ local function ended_faults(p, id, v, last, say)
 end
 
 local function faults(p, id, say)
-  local r = redis.call('HMGET', p .. 'job:' .. id, 'state', 'lane', 'sid', 'own', 'next', 'deadline', 'ends')
-  local v = { state = r[1], lane = r[2], sid = r[3], own = r[4], next = r[5], deadline = r[6], ends = r[7] }
+  local r = redis.call('HMGET', p .. 'job:' .. id, 'state', 'lane', 'sid', 'own', 'next', 'deadline', 'ends',
+    'tenant')
+  local v = { state = r[1], lane = r[2], sid = r[3], own = r[4], next = r[5], deadline = r[6], ends = r[7],
+    tenant = r[8] }
   local tail = redis.call('XREVRANGE', p .. 'log:' .. id, '+', '-', 'COUNT', 1)[1]
   local last = tail and tail[1]
   if not v.state then

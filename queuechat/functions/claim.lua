@@ -112,16 +112,22 @@ local function take_orphans(p, stream, who, t, out)
   return false
 end
 
+-- A turn is charged to its tenant only when it brought a job that runs.
 local function take_new(p, stream, who, room, t, out)
   local full = #out + room
-  for _ = 1, SWEEPS do
-    local count = full - #out
-    local reply = count > 0
-      and redis.call('XREADGROUP', 'GROUP', GROUP, who.worker, 'COUNT', count, 'STREAMS', stream, '>')
-    if not reply then return end
-    for _, entry in ipairs(reply[1][2]) do
-      local got = start(p, stream, entry[1], entry[2][2], who.worker, who.nonce, t)
-      if got then out[#out + 1] = got end
+  for _ = 1, room + SWEEPS do
+    local tenant = #out < full and next_tenant(stream)
+    if not tenant then return end
+    local sid = redis.call('ZRANGE', queue_of(stream, tenant), 0, 0)[1]
+    local id = id_of(stream, sid)
+    leave_room(stream, tenant, sid)
+    if id then
+      redis.call('XCLAIM', stream, GROUP, who.worker, 0, sid, 'FORCE', 'JUSTID')
+      local got = start(p, stream, sid, id, who.worker, who.nonce, t)
+      if got then
+        redis.call('ZINCRBY', stream .. ':turns', 1, tenant)
+        out[#out + 1] = got
+      end
     end
   end
 end
@@ -158,7 +164,7 @@ local function claim(keys, args)
   if args[8] and outdated(p, string.match(who.nonce, '^(.-)%.'), tonumber(args[8])) then return out end
   beat(p, t, math.max(SILENCE_MS, who.lease))
   for _, lane in ipairs(LANES) do
-    ensure(p .. lane)
+    ensure(p, lane)
     if args[6] == '1' and take_again(p, p .. lane, who, t, out) then held = true end
   end
   for i, lane in ipairs(LANES) do

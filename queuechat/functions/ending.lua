@@ -15,6 +15,28 @@ local function settle_idem(idem, id, reason)
   end
 end
 
+-- The date (UTC) of a moment, after Howard Hinnant's days_from_civil.
+local function date_of(ms)
+  local z = math.floor(ms / 86400000) + 719468
+  local era = math.floor(z / 146097)
+  local doe = z - era * 146097
+  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
+  local mp = math.floor((5 * doy + 2) / 153)
+  local month = mp < 10 and mp + 3 or mp - 9
+  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
+  return string.format('%04d-%02d-%02d', year, month, doy - math.floor((153 * mp + 2) / 5) + 1)
+end
+
+-- Add a request that ended at `t` to what its tenant has had that day.
+local function add_spent(p, tenant, t, requests, tokens, prompt_tokens)
+  local key = p .. 'spent:' .. date_of(t)
+  redis.call('HINCRBY', key, tenant .. ' requests', requests)
+  redis.call('HINCRBY', key, tenant .. ' tokens', tokens)
+  redis.call('HINCRBY', key, tenant .. ' prompt_tokens', prompt_tokens)
+  redis.call('PEXPIRE', key, KEEP_SPENT_MS)
+end
+
 -- The only way out. Log, state, queue, usage and the last message change together.
 local function finish(p, id, reason, verdict, t)
   local key = p .. 'job:' .. id
@@ -25,10 +47,12 @@ local function finish(p, id, reason, verdict, t)
   redis.call('XADD', p .. 'log:' .. id, v[3] .. '-' .. ends, 'e', event)
   redis.call('XACK', p .. v[2], GROUP, v[1])
   redis.call('XDEL', p .. v[2], v[1])
+  leave_room(p .. v[2], v[4], v[1])
   redis.call('ZREM', p .. 'deadlines', id)
+  local read = string.match(verdict, '"prompt_tokens":(%d+)') or '0'
   local bill = redis.call('XADD', p .. 'usage', 'MAXLEN', '~', 100000, '*', 'id', id, 'tenant', v[4], 'reason', reason,
-    'tokens', v[3], 'prompt_tokens', string.match(verdict, '"prompt_tokens":(%d+)') or '0',
-    'queued', v[5], 'started', v[6], 'first', v[7], 'ended', t)
+    'tokens', v[3], 'prompt_tokens', read, 'queued', v[5], 'started', v[6], 'first', v[7], 'ended', t)
+  add_spent(p, v[4], t, 1, v[3], read)
   redis.call('HSET', key, 'state', reason, 'own', '', 'ended', t, 'ends', ends, 'bill', bill)
   local keep = KEEP_MS
   if reason == 'dead' then

@@ -16,29 +16,45 @@ local function seen_before(p, idem, sha)
   return seen[2] == sha and { 'DUP', seen[1] } or { 'MISMATCH' }
 end
 
--- Since when the next in the waiting room waits. A room that fills only because many came at once, and empties as
--- fast, is no reason to send anybody away.
-local function stuck_since(stream)
-  local first = redis.call('XRANGE', stream, '(' .. last_delivered(stream), '+', 'COUNT', 1)[1]
-  return first and tonumber(string.match(first[1], '^%d+'))
+-- Whether `count` more of a tenant are too many. In a full room there is still a place for who waits with less than its
+-- share of it, up to twice as many in all: nobody is sent away because of another.
+local function too_many(line, tenant, count, depth, limit)
+  if depth + count <= limit then return false end
+  local tenants, own = 1, 0
+  for _, one in ipairs(line) do
+    if one.tenant == tenant then own = one.count else tenants = tenants + 1 end
+  end
+  return tenants == 1 or own + count > math.floor(limit / tenants) or depth + count > 2 * limit
 end
 
--- Why there is no room for `count` more jobs; nil when there is.
-local function refused(p, stream, count, limit, patience, t)
+-- The place in the room that the last of `count` more of a tenant would have.
+local function place_at_end(stream, line, tenant, count)
+  local own = redis.call('ZCARD', queue_of(stream, tenant))
+  return place_in(line, tenant, turn_of(stream, tenant), own + count - 1)
+end
+
+-- Why there is no room for `count` more jobs; nil when there is. A room that fills only because many came at once, and
+-- empties as fast, is no reason to send anybody away.
+local function refused(p, stream, tenant, count, limit, patience, t)
   if used_memory() > MEMORY then return { 'MEMORY' } end
   local depth = waiting(stream)
   if limit == 0 or depth == 0 and count <= limit then return nil end
   if count > limit then return { 'FULL', 0 } end
-  local each = pace(p, t)
-  if depth + count > limit then return { 'FULL', depth, math.ceil((depth + count - limit) * each) } end
-  if (depth + count) * each > patience and t - (stuck_since(stream) or t) > STUCK_MS then
-    return { 'LATE', depth, math.ceil((depth + count) * each), math.ceil((depth + count) * each - patience) }
+  local each, line = pace(p, t), nil
+  if depth + count > limit or (depth + count) * each > patience then line = line_of(stream) end
+  if line and too_many(line, tenant, count, depth, limit) then
+    return { 'FULL', depth, math.ceil((depth + count - limit) * each) }
+  end
+  local wait = line and place_at_end(stream, line, tenant, count) * each or 0
+  if wait > patience and t - (oldest_in(stream) or t) > STUCK_MS then
+    return { 'LATE', depth, math.ceil(wait), math.ceil(wait - patience) }
   end
 end
 
 local function put(p, stream, id, job, args, count, t)
   local lane, deadline = args[1], t + tonumber(args[3])
   local sid = redis.call('XADD', stream, '*', 'id', id)
+  line_up(stream, args[5], sid, t)
   redis.call('HSET', p .. 'job:' .. id, 'job', job, 'state', 'waiting', 'lane', lane, 'sid', sid, 'own', '',
     'worker', '', 'epoch', 0, 'next', 0, 'hash', '', 'from', 0, 'crashes', 0, 'kills', 0, 'cancel', '0', 'deadline', deadline,
     'grace', args[4], 'seen', t, 'tenant', args[5], 'idem', args[6], 'queued', t, 'started', 0, 'first', 0, 'ended', 0,
@@ -50,10 +66,9 @@ end
 local function enqueue(keys, args)
   local p, t = prefix(keys), now()
   local idem, first, count = args[6], args[8], (#args - 7) / 2
-  local stream = p .. args[1]
   if redis.call('EXISTS', p .. 'job:' .. first) == 1 then return { 'OK' } end
-  ensure(stream)
-  local no = seen_before(p, idem, args[7]) or refused(p, stream, count, tonumber(args[2]), tonumber(args[3]), t)
+  local stream = ensure(p, args[1])
+  local no = seen_before(p, idem, args[7]) or refused(p, stream, args[5], count, tonumber(args[2]), tonumber(args[3]), t)
   if no then return no end
   for i = 8, #args, 2 do put(p, stream, args[i], args[i + 1], args, count, t) end
   if idem ~= '' then

@@ -2,7 +2,9 @@
 -- Every state change of a job is one function, atomic and safe to repeat: validate first, write last.
 --
 -- KEYS[1] is always qc:{m}:jobs; the other keys of the model are named from it and share its hash slot:
---   jobs, bulk      stream  ids that wait or run, group "workers"; an entry goes with its job's end
+--   jobs, bulk      stream  ids that wait or run, group "workers"; an entry goes with its job's end.
+--                           Who waits is taken out of order (see room.lua), so the last delivered id says nothing
+--   jobs:turns, jobs:of:<tenant>, bulk:…    zsets   the waiting room, see room.lua
 --   job:<id>        hash    job (the request), state, lane, sid (its stream entry), own (fencing nonce of the owner,
 --                           "<worker>/<life>.<random>", empty when nobody runs it), worker (who ran it last), epoch, next
 --                           (offset), hash (of the token ids before next), from (next at the start of this epoch),
@@ -16,10 +18,11 @@
 --   pulse           hash    at (when a worker last spoke), resumed (when one did after a long silence), and of each owner
 --                           "turn <worker>/<life>", its last claim
 --   dead, usage     stream
+--   spent:<day>     hash    "<tenant> requests", "<tenant> tokens" (written), "<tenant> prompt_tokens"; <day> as 2026-11-21, UTC
 -- The clock is Redis': hosts may disagree with each other, nobody disagrees with TIME.
 
 -- Raise it with every change: a server keeps the library of the latest revision that it was brought.
-local REVISION = 3
+local REVISION = 4
 
 local GROUP = 'workers'
 local LANES = { 'jobs', 'bulk' }
@@ -27,6 +30,7 @@ local SILENCE_MS = 3000 -- less than a lease by two beats: what is renewed each 
 local STUCK_MS = 1000
 local KEEP_MS = 900000
 local KEEP_DEAD_MS = 7 * 86400000 -- a dead letter can be redriven for so long
+local KEEP_SPENT_MS = 400 * 86400000
 local IDEM_MS = 86400000
 local HANDED_MS = 86400000 -- idle time of an entry that was handed back: over any lease, taken at once
 local FORGET_MS = 3600000
@@ -49,22 +53,9 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
-local function ensure(stream)
-  if redis.call('EXISTS', stream) == 0 then
-    redis.call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
-  end
-end
-
 local function pending(stream)
   if redis.call('EXISTS', stream) == 0 then return 0 end
   return redis.call('XPENDING', stream, GROUP)[1]
-end
-
-local function last_delivered(stream)
-  local info = redis.call('XINFO', 'GROUPS', stream)[1]
-  for i = 1, #info, 2 do
-    if info[i] == 'last-delivered-id' then return info[i + 1] end
-  end
 end
 
 local function waiting(stream)

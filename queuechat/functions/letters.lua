@@ -6,7 +6,7 @@ local function redrive(keys, args)
   local p, t, out = prefix(keys), now(), {}
   for i = 1, #args, 2 do
     local id, key = args[i + 1], p .. 'job:' .. args[i + 1]
-    local v = redis.call('HMGET', key, 'state', 'lane', 'next', 'ends', 'bill', 'deadline', 'queued')
+    local v = redis.call('HMGET', key, 'state', 'lane', 'next', 'ends', 'bill', 'deadline', 'queued', 'tenant')
     if not v[1] then
       out[#out + 1] = 'MISSING'
     elseif v[1] ~= 'dead' or id_of(p .. 'dead', args[i]) ~= id then
@@ -14,10 +14,14 @@ local function redrive(keys, args)
     else
       local job, deadline = read_job(p, id), t + v[6] - v[7]
       redis.call('XDEL', p .. 'log:' .. id, v[3] .. '-' .. v[4])
-      if v[5] then redis.call('XDEL', p .. 'usage', v[5]) end
+      if v[5] then
+        redis.call('XDEL', p .. 'usage', v[5])
+        add_spent(p, v[8], tonumber(string.match(v[5], '^%d+')), -1, 0 - v[3], 0)
+      end
       redis.call('XDEL', p .. 'dead', args[i])
-      ensure(p .. v[2])
-      local sid = redis.call('XADD', p .. v[2], '*', 'id', id)
+      local stream = ensure(p, v[2])
+      local sid = redis.call('XADD', stream, '*', 'id', id)
+      line_up(stream, v[8], sid, t)
       redis.call('HSET', key, 'state', 'waiting', 'sid', sid, 'own', '', 'crashes', 0, 'kills', 0, 'cancel', '0', 'grace', '0',
         'deadline', whole(deadline), 'queued', whole(t), 'started', 0, 'first', 0, 'ended', 0,
         'trail', trailed(job, t, 'redriven', '-'))

@@ -22,8 +22,6 @@ local function cancel(keys, args)
   return out
 end
 
-local PLACES = 1000
-
 local function is_known(p, worker)
   for _, lane in ipairs(LANES) do
     local rows = redis.call('EXISTS', p .. lane) == 1 and redis.call('XINFO', 'CONSUMERS', p .. lane, GROUP) or {}
@@ -63,38 +61,36 @@ local function expire(keys)
   return #late
 end
 
--- The place of each of the first entries that wait, 1 being next, and how many these are; read once a call, however
--- many ask. The batch lane has no places: nobody waits in front of a screen there.
-local function places(p, known)
-  if not known.at then
-    local entries = redis.call('XRANGE', p .. 'jobs', '(' .. last_delivered(p .. 'jobs'), '+', 'COUNT', PLACES)
-    known.at, known.count = {}, #entries
-    for i, entry in ipairs(entries) do known.at[entry[1]] = i end
+-- The places in the waiting room, 1 being next, of {at, tenant, sid} each, written to out[at].
+local function tell_places(stream, asked, out)
+  if #asked == 0 then return end
+  local line = line_of(stream)
+  for _, one in ipairs(asked) do
+    local ahead = redis.call('ZRANK', queue_of(stream, one.tenant), one.sid)
+    if ahead then out[one.at] = place_in(line, one.tenant, turn_of(stream, one.tenant), ahead) end
   end
-  return known.at, known.count
 end
 
--- ARGV: ids. "I am still reading." Answers state, next, place in the waiting room (0: taken, or of the batch lane;
--- PLACES + 1: beyond) of each.
+-- ARGV: ids. "I am still reading." Answers state, next, place in the waiting room (0: taken, or of the batch lane, where
+-- nobody waits in front of a screen) of each.
 local function watch(keys, args)
-  local p, t, out, known = prefix(keys), now(), {}, {}
+  local p, t, out, asked = prefix(keys), now(), {}, {}
   for _, id in ipairs(args) do
     local key = p .. 'job:' .. id
-    local v = redis.call('HMGET', key, 'state', 'next', 'sid', 'lane', 'deadline')
-    local at = 0
+    local v = redis.call('HMGET', key, 'state', 'next', 'sid', 'lane', 'deadline', 'tenant')
+    out[#out + 1] = v[1] or ''
+    out[#out + 1] = tonumber(v[2] or 0)
+    out[#out + 1] = 0
     if v[1] and alive(v[1]) then
       redis.call('HSET', key, 'seen', t)
       if t > tonumber(v[5]) then
         put_end(p, id, 'deadline', t)
       elseif v[1] == 'waiting' and v[4] == 'jobs' then
-        local at_place, count = places(p, known)
-        at = at_place[v[3]] or count + 1
+        asked[#asked + 1] = { at = #out, tenant = v[6], sid = v[3] }
       end
     end
-    out[#out + 1] = v[1] or ''
-    out[#out + 1] = tonumber(v[2] or 0)
-    out[#out + 1] = at
   end
+  tell_places(p .. 'jobs', asked, out)
   return out
 end
 
@@ -111,10 +107,7 @@ end
 local function depth(keys, args)
   local p, t = prefix(keys), now()
   local wait, run, bulk, oldest = waiting(p .. 'jobs'), pending(p .. 'jobs') + pending(p .. 'bulk'), waiting(p .. 'bulk'), 0
-  if wait > 0 then
-    local first = redis.call('XRANGE', p .. 'jobs', '(' .. last_delivered(p .. 'jobs'), '+', 'COUNT', 1)[1]
-    if first then oldest = math.max(t - tonumber(string.match(first[1], '^%d+')), 0) end
-  end
+  if wait > 0 then oldest = math.max(t - (oldest_in(p .. 'jobs') or t), 0) end
   local n, ms = drained(p, t)
   local dead = redis.call('XLEN', p .. 'dead')
   redis.call('SET', p .. 'depth', '{"waiting":' .. wait .. ',"running":' .. run .. ',"bulk_waiting":' .. bulk

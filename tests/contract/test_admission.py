@@ -47,13 +47,10 @@ async def test_a_full_room_says_when_it_has_a_place_by_how_fast_jobs_end(bus: Bu
 
 async def queued_for(bus: Bus, model: str, ms: int, count: int) -> None:
     """So many jobs that wait for so long."""
-    jobs = await waiting(bus, model, count)
-    stream, seconds = keys.jobs(model), (await bus.connection.command("TIME"))[0]
-    await bus.connection.command("DEL", stream)
-    await bus.connection.command("XGROUP", "CREATE", stream, keys.GROUP, 0, "MKSTREAM")
-    for number, job in enumerate(jobs):
-        sid = await bus.connection.command("XADD", stream, f"{int(seconds) * 1000 - ms}-{number}", "id", job.id)
-        await bus.connection.command("HSET", keys.job(model, job.id), "sid", sid)
+    queue, seconds = f"{keys.jobs(model)}:of:", (await bus.connection.command("TIME"))[0]
+    await waiting(bus, model, count)
+    for number, sid in enumerate(await bus.connection.command("ZRANGE", queue, 0, -1)):
+        await bus.connection.command("ZADD", queue, "XX", int(seconds) * 1000 - ms + number, sid)
 
 
 async def test_a_full_room_of_which_nothing_is_known_is_to_be_tried_again_soon(bus: Bus, model: str) -> None:

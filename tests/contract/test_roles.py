@@ -14,10 +14,11 @@ from queuechat.audit import audit
 from queuechat.bus import Bus
 from queuechat.bus.lua import library
 from queuechat.cli import doctor
-from queuechat.credentials import KeyRing, add_key, list_keys, revoke_key
+from queuechat.credentials import Bearer, KeyRing, add_key, list_keys, revoke_key
 from queuechat.errors import Misconfigured, TooManyRequests, Unauthorized
 from queuechat.letters import drop, list_letters, redrive
 from queuechat.protocol import Chunk, End
+from queuechat.rates import Rates
 from queuechat.settings import load
 from queuechat.timeline import find_job
 from tests.servers import OPS, Server, a_life, enqueue, opened, our_settings, role_file
@@ -96,6 +97,9 @@ async def test_an_operator_looks_after_dead_letters_and_the_api_after_the_places
     front, back, person = [Bus(url) for url in roles]
     for bus in (front, back, person):
         await bus.open()
+    bearer = Bearer("somebody", rpm=9, tpm=9)
+    async with Rates(front).paid(bearer, "first", 1, 60, lambda _: None, lambda: 1):
+        await Rates(front).wrong_key("10.0.0.1", 9)
     async with Allowance(front).place("somebody", 1, "first"):
         with pytest.raises(TooManyRequests):
             await Allowance(front).place("somebody", 1, "second").__aenter__()

@@ -80,7 +80,7 @@ class Acts(RuleBasedStateMachine):
             answer = "FULL"
         else:
             answer = f"DUP {got.id}" if isinstance(got, Repeated) else "OK" if got == Accepted() else str(got)
-        foretold = self.world.enqueue(ids, lane, call.limit, call.key, call.body)
+        foretold = self.world.enqueue(ids, lane, call.limit, call.key, call.body, call.jobs[0].tenant)
         assert answer == foretold, f"enqueue of {ids}: {answer}, not {foretold}"
         self.seen("enqueue", answer.partition(" ")[0])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from queuechat import audit, keys
+from queuechat import audit, keys, usage
 from queuechat.bus import Bus
 from queuechat.protocol import Chunk, End, PrefixHash, decode_event
 from tests.machine.model import Job, World
@@ -103,6 +103,13 @@ async def check_drained(bus: Bus, world: World) -> None:
     report = await audit.audit(bus, MODEL)
     assert report.faults == []
     assert report.usage == sum(job.bills for job in world.jobs.values())
+    days = [name.rpartition(":")[2] for name in await bus.find_keys(keys.spent(MODEL, "*"))]
+    spent = await usage.take_usage(bus, [MODEL], days)
+    billed = Counter(dict.fromkeys({job.tenant for job in world.jobs.values()}, 0))
+    for job in world.jobs.values():
+        billed[job.tenant] += job.bills
+    assert {row.key: row.requests for row in usage.summed(spent, usage.By.KEY)} == billed, "the sums of usage"
+    assert usage.total(spent).tokens == sum(len(job.ids) for job in world.jobs.values()), "the tokens of usage"
     assert all(job.bills == 1 for job in world.jobs.values()), "not exactly one usage entry per ended job"
 
 

@@ -94,9 +94,9 @@ def _watches_suspects(ask: Ask, got: list[Job], new: list[Job], held: bool, free
 def _gives_all(world: World, ask: Ask, got: list[Job], gone: list[Job], held: bool, free: list[Job]) -> None:
     left = [job for job in free if job not in got and job not in gone]
     for lane in ("jobs", "bulk"):
-        taken = [job.place for job in (*got, *gone) if job.lane == lane and job.state == "waiting"]
-        passed = [job for job in left if job.lane == lane and job.state == "waiting"]
-        assert not any(job.place < place for job in passed for place in taken), "a job was passed over"
+        _in_turn(
+            world, lane, [job for job in got if job.state == "waiting"], [job for job in gone if job.state == "waiting"]
+        )
     hidden = not ask.trusting and any(job.lapsed for job in world.alive())
     if held or gone or hidden:
         return
@@ -104,6 +104,17 @@ def _gives_all(world: World, ask: Ask, got: list[Job], gone: list[Job], held: bo
         assert not [job for job in left if job.lane == "jobs"], "there was room, and a job was left"
     if len(got) < ask.bulk_room:
         assert not [job for job in left if job.lane == "bulk"], "there was room, and a bulk job was left"
+
+
+def _in_turn(world: World, lane: str, got: list[Job], gone: list[Job]) -> None:
+    """Tenants take turns; one whose job ended instead of being taken has not had its turn."""
+    taken = [job for job in (*got, *gone) if job.lane == lane]
+    done = list[Job]()
+    while len(done) < len(taken):
+        job = world.next(lane, world.turns[lane], done)
+        assert job in taken, "a job was passed over"
+        world.turns[lane][job.tenant] += job in got
+        done.append(job)
 
 
 def _swept(world: World, job: Job, state: str) -> None:

@@ -28,6 +28,7 @@ kind = st.sampled_from(("next", "next", "next", "next", "again", "skip", "diverg
 part = st.tuples(number, kind, st.sampled_from((1, 2, 3, 8, 12)))
 reason = st.sampled_from(("stop", "stop", "length", "error", "cancelled", "deadline"))
 lane = st.sampled_from(("jobs", "jobs", "bulk"))
+tenant = st.sampled_from(("", "", "ann", "Bob"))
 zombie = st.sampled_from((False, False, True))
 
 
@@ -84,13 +85,30 @@ class Machine(Acts):
         key=st.sampled_from(("", KEYS[0], *KEYS)),
         body=st.sampled_from(("x", "x", "y")),
         times=twice,
+        tenant=tenant,
     )
-    def a_request_comes(self, choices: int, lane: str, limit: int, key: str, body: str, times: int) -> None:
+    def a_request_comes(
+        self, choices: int, lane: str, limit: int, key: str, body: str, times: int, tenant: str = ""
+    ) -> None:
         request = f"j{len(self.calls)}"
-        jobs = [Request(choice_id(request, k), MODEL, prompt="hi", lane=lane) for k in range(choices)]  # type: ignore[arg-type]
+        ids = [choice_id(request, k) for k in range(choices)]
+        jobs = [Request(id, MODEL, prompt="hi", lane=lane, tenant=tenant) for id in ids]  # type: ignore[arg-type]
         call = Call(jobs, limit, key, body)
         self.calls.append(call)
         self.step(*(self.enqueue(call) for _ in range(times)))
+
+    @rule(
+        lane=lane,
+        tenants=st.lists(tenant, min_size=3, max_size=7),
+        rooms=st.lists(st.integers(1, 2), min_size=1, max_size=4),
+        worker=worker,
+    )
+    def tenants_compete(self, lane: str, tenants: list[str], rooms: list[int], worker: str) -> None:
+        """Each comes with a job, and some of the jobs are taken; then all who wait ask for their places."""
+        for tenant in tenants:
+            self.a_request_comes(1, lane, 0, "", "", 1, tenant)
+        for room in rooms:
+            self.step(self.claim(worker, room, room), self.watch([job.id for job in self.living()]))
 
     @precondition(lambda self: self.calls)
     @rule(at=number)

@@ -5,7 +5,7 @@ Every method foretells the answer to one call. Claims are judged in claims.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 SUSPECT, PROVEN, MAX_CRASHES, MAX_KILLS = 2, 8, 5, 100
@@ -18,7 +18,8 @@ class Job:
     lane: str
     request: str
     key: str
-    place: int  # in the order of its lane
+    place: int  # in the order in which its lane was filled
+    tenant: str = ""
     state: str = "waiting"
     owner: str = ""
     lapsed: bool = False  # its owner was not heard of for a lease
@@ -70,14 +71,48 @@ class World:
         self.jobs: dict[str, Job] = {}
         self.keys: dict[str, tuple[str, str]] = {}  # idempotency key: request, body
         self.last_place = 0
+        self.turns: dict[str, dict[str, int]] = {"jobs": {}, "bulk": {}}  # of each lane, by tenant
 
     def alive(self) -> list[Job]:
         return [job for job in self.jobs.values() if job.alive]
 
     def waiting(self, lane: str) -> list[Job]:
-        """Those never taken, in order."""
+        """Those never taken, in the order in which they came."""
         jobs = [job for job in self.jobs.values() if job.state == "waiting" and job.lane == lane]
         return sorted(jobs, key=lambda job: job.place)
+
+    def next(self, lane: str, turns: dict[str, int], without: Collection[Job] = ()) -> Job | None:
+        """Whose turn it is: the first job of the tenant that has had least."""
+        queues = {job.tenant: job for job in reversed(self.waiting(lane)) if job not in without}
+        if not queues:
+            return None
+        return queues[min(queues, key=lambda tenant: (turns[tenant], tenant))]
+
+    def line(self, lane: str) -> list[Job]:
+        """All that wait, in the order in which they will be taken."""
+        turns, line = dict(self.turns[lane]), list[Job]()
+        while job := self.next(lane, turns, line):
+            turns[job.tenant] += 1
+            line.append(job)
+        return line
+
+    def line_up(self, job: Job) -> None:
+        """It comes, with no older right than those have who wait."""
+        turns = self.turns[job.lane]
+        first = self.next(job.lane, turns)
+        if not first:
+            turns.clear()
+        turns[job.tenant] = max(turns.get(job.tenant, 0), turns[first.tenant] if first else 0)
+        self.last_place += 1
+        self.jobs[job.id], job.place = job, self.last_place
+
+    def _too_many(self, lane: str, tenant: str, count: int, limit: int) -> bool:
+        waiting = self.waiting(lane)
+        if not limit or len(waiting) + count <= limit:
+            return False
+        own = sum(job.tenant == tenant for job in waiting)
+        tenants = len({job.tenant for job in waiting} | {tenant})
+        return tenants == 1 or own + count > limit // tenants or len(waiting) + count > 2 * limit
 
     def owned(self, worker: str) -> list[Job]:
         return [job for job in self.alive() if job.owner.startswith(f"{worker}/")]
@@ -87,17 +122,16 @@ class World:
 
     # -- front ends ------------------------------------------------------------------------------------------------
 
-    def enqueue(self, ids: Sequence[str], lane: str, limit: int, key: str, body: str) -> str:
+    def enqueue(self, ids: Sequence[str], lane: str, limit: int, key: str, body: str, tenant: str = "") -> str:
         if ids[0] in self.jobs:
             return "OK"
         request, known = self.keys.get(key, ("", ""))
         if request and self.jobs[request].state not in UNDELIVERED:
             return f"DUP {request}" if known == body else "MISMATCH"
-        if limit and len(self.waiting(lane)) + len(ids) > limit:
+        if self._too_many(lane, tenant, len(ids), limit):
             return "FULL"
         for id in ids:
-            self.last_place += 1
-            self.jobs[id] = Job(id, lane, ids[0], key, self.last_place)
+            self.line_up(Job(id, lane, ids[0], key, 0, tenant))
         if key:
             self.keys[key] = (ids[0], body)
         return "OK"
@@ -119,7 +153,7 @@ class World:
         if not job or job.dropped:
             return ("", 0, 0)
         seen = job.state
-        place = self.waiting("jobs").index(job) + 1 if (seen, job.lane) == ("waiting", "jobs") else 0
+        place = self.line("jobs").index(job) + 1 if (seen, job.lane) == ("waiting", "jobs") else 0
         job.unwatched = job.unwatched and not job.alive
         if job.alive and job.late:
             self.end(job, "deadline")
@@ -138,8 +172,8 @@ class World:
             return "MISSING"
         if job.state != "dead":
             return "ALREADY"
-        self.last_place += 1
-        job.state, job.place, job.crashes, job.kills = "waiting", self.last_place, 0, 0
+        self.line_up(job)
+        job.state, job.crashes, job.kills = "waiting", 0, 0
         job.cancel = job.late = job.unwatched = False
         job.bills -= 1
         job.log.pop()

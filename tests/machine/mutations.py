@@ -96,6 +96,16 @@ MUTATIONS = (
     _one("a claim again gives what others own", "'own') == who.nonce then", "'own') then"),
     _one("a redriven job is billed twice", "redis.call('XDEL', p .. 'usage', v[5])", "local _ = 0"),
     _one("a redriven job has two ends", "      redis.call('XDEL', p .. 'log:' .. id, v[3] .. '-' .. v[4])\n"),
+    _one("a redriven job is counted twice", "\n        add_spent(p, v[8],", "\n        string.format(p, v[8],"),
+    _one("turns are not counted", "        redis.call('ZINCRBY', stream .. ':turns', 1, tenant)\n"),
+    _one(
+        "who comes has the first turn",
+        "'ZADD', stream .. ':turns', turn or 0, tenant",
+        "'ZADD', stream .. ':turns', 0, tenant",
+    ),
+    _one("who ended still waits", "  leave_room(p .. v[2], v[4], v[1])\n"),
+    _one("who was taken still waits", "    leave_room(stream, tenant, sid)\n"),
+    _one("a full room is full for all", "tenants == 1 or own + count > math.floor(limit / tenants) or", "true or"),
     _one("renew does not renew", "    redis.call('XCLAIM', one.stream, GROUP, one.worker, 0, one.sid, 'JUSTID')\n"),
 )
 #: What the reference names, for every test run; the others are tried by `python -m tests.machine --mutations`.
@@ -114,6 +124,8 @@ ALWAYS = (
     "a crash leaves the owner",
     "a drain leaves the owner",
     "leases run out while Redis was down",
+    "turns are not counted",
+    "who ended still waits",
 )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.service.cancels import cancels
+from tests.service.fair import fair
 from tests.service.overload import overload
 from tests.service.price import price
 from tests.service.real import real
@@ -24,6 +25,7 @@ CASES: dict[str, tuple[Case, int]] = {
     "cancels": (cancels, 500),
     "rolling": (rolling, 2),
     "overload": (overload, 120),
+    "fair": (fair, 60),
     "price": (price, 7),
     "real": (real, 50),
 }
@@ -34,7 +36,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.service", description=__doc__)
     parser.add_argument("case", choices=list(CASES), help="; ".join(f"{k}: {f.__doc__}" for k, (f, _) in CASES.items()))
     parser.add_argument(
-        "--size", type=int, help="cancels: requests; real: kills; rolling, price: rounds; overload: seconds"
+        "--size", type=int, help="cancels: requests; real: kills; rolling, price: rounds; overload, fair: seconds"
     )
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     parser.add_argument("--json", type=Path, help="file for the figures")

@@ -36,12 +36,13 @@ class Call:
         return "".join(choice.get("text", "") for frame in frames for choice in frame.get("choices", []))
 
 
-async def call(port: int, body: dict[str, object], *, pieces: int = 0) -> Call:
+async def call(port: int, body: dict[str, object], *, pieces: int = 0, key: str = "none") -> Call:
     """POST /v1/completions; with `pieces` the connection is dropped as soon as so many have come."""
     got = Call()
     async with _connected(port) as (reader, writer):
         raw = json.dumps(body).encode()
-        head = "host: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n"
+        head = f"host: localhost\r\nauthorization: Bearer {key}\r\n"
+        head += "connection: close\r\ncontent-type: application/json\r\n"
         writer.write(f"POST /v1/completions HTTP/1.1\r\n{head}content-length: {len(raw)}\r\n\r\n".encode() + raw)
         lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         got.status = int(lines[0].split()[1])

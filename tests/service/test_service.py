@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.service.cancels import cancels
+from tests.service.fair import AHEAD, fair
 from tests.service.overload import overload
 from tests.service.rolling import rolling
 
@@ -30,3 +31,10 @@ async def test_who_cannot_be_served_is_told_when_to_come_back(tmp_path: Path) ->
     assert figures["outcomes"]["answered"] > 0
     assert sum(n for kind, n in figures["outcomes"].items() if kind.startswith("refused")) > 0
     assert faults == []
+
+
+async def test_a_key_that_asks_for_much_keeps_no_other_waiting(tmp_path: Path) -> None:
+    figures, faults = await fair(tmp_path, SEED, 6)
+    assert figures["outcomes"]["noisy refused with 429"] > 0
+    assert figures["taken_before_p95"] <= AHEAD
+    assert [fault for fault in faults if not fault.startswith("the quiet key waited")] == []
