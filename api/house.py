@@ -11,8 +11,10 @@ from api.drain import Drain
 from api.metrics import Metrics
 from queuechat.allowance import Allowance
 from queuechat.bus import Bus
+from queuechat.bus.chores import Chores
 from queuechat.client import Client
 from queuechat.credentials import KeyRing
+from queuechat.files import FileStore
 from queuechat.roster import Roster
 from queuechat.settings import Settings
 
@@ -29,6 +31,8 @@ class House:
     allowance: Allowance
     metrics: Metrics = field(default_factory=Metrics)
     drain: Drain = field(default_factory=Drain)
+    store: FileStore = field(kw_only=True)
+    chores: Chores = field(kw_only=True)
 
 
 @dataclass(slots=True)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 from importlib.resources import files
 
-PARTS = ("legend", "ending", "enqueue", "claim", "publish", "lease", "watch", "letters", "audit", "allowance")
+PARTS = (
+    *("legend", "ending", "enqueue", "claim", "publish", "lease", "watch", "letters", "audit", "allowance"),
+    "batches",
+)
 
 # No writes: Redis answers it also when it takes none, or a server that is starved of memory could not be joined.
 _VERSION = """

@@ -19,7 +19,7 @@
 -- The clock is Redis': hosts may disagree with each other, nobody disagrees with TIME.
 
 -- Raise it with every change: a server keeps the library of the latest revision that it was brought.
-local REVISION = 2
+local REVISION = 3
 
 local GROUP = 'workers'
 local LANES = { 'jobs', 'bulk' }
