@@ -111,7 +111,7 @@ async def cancel_batch(bus: Bus, id: str, tenant: str | None = None) -> Batch:
     """
     await get_batch(bus, id, tenant)
     status = (await bus.connection.call("qc1_batch_cancel", keys.batch(id))).decode()
-    if status not in ("cancelling", "cancelled"):
+    if status != "cancelling":
         raise Conflict(f"the batch cannot be cancelled: it is {status}", param="batch_id")
     return await get_batch(bus, id, tenant)
 

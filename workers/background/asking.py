@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from queuechat.errors import (
 )
 from queuechat.protocol import End, ModelCard
 from queuechat.roster import Roster
+
+log = logging.getLogger(__name__)
 
 _PAUSE_S = 0.5
 _FRESH_STARTS = 5  # what Redis has lost is asked again so often
@@ -62,6 +65,9 @@ class Asker:
             return None
         except QueuechatError as error:
             return Outcome(line.number, False, refused(line, id, error))
+        except Exception:  # one line must not stop the others
+            log.exception("request %s failed", id)
+            return Outcome(line.number, False, refused(line, id, QueuechatError("a bug, see the log")))
 
     async def withdraw(self, line: Line) -> None:
         """Stop what was asked for a line, by whomever. Harmless for one that was not asked."""

@@ -44,7 +44,6 @@ class Parts:
 
     def append(self, outcomes: Iterable[Outcome]) -> None:
         """On the disk when it returns; none of them when it raises OSError."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         block = b"".join(b"%d %d %s\n" % (o.number, o.ok, orjson.dumps(o.record)) for o in outcomes)
         with self._mine.open("ab", buffering=0) as part:
             before = part.seek(0, os.SEEK_END)
