@@ -12,7 +12,7 @@ from openai.types import Batch
 
 from tests.background.plant import Plant, a_plant, request
 
-RATE, RUNNING, WINDOW = 50, 32, 48
+RATE, RUNNING, WINDOW = 100, 64, 64
 
 
 async def kills(folder: Path, seed: int, lines: int, rounds: int) -> tuple[dict[str, Any], list[str]]:
