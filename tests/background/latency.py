@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.background.plant import MODEL, Plant, a_plant, request
+from tests.background.plant import Plant, a_plant, request
 from tests.service.caller import call
-from tests.service.site import quantile
+from tests.service.site import MODEL, quantile
 
 _CALLERS = 4
 _TOKENS = 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -9,7 +10,8 @@ import openai
 import pytest
 
 from queuechat.batches import get_batch
-from tests.background.plant import CHAT, MODEL, Plant, request, text_of
+from tests.background.plant import CHAT, Plant, request, text_of
+from tests.service.site import MODEL
 
 
 async def test_every_line_is_answered_once_and_counted(plant: Plant) -> None:
@@ -133,6 +135,21 @@ async def test_a_cancelled_batch_keeps_its_answers_and_tells_of_the_others(plant
     assert depth.bulk_waiting == 0
     with pytest.raises(openai.ConflictError):
         await plant.sdk.batches.cancel(batch.id)
+
+
+async def test_who_waits_for_an_answer_does_not_wait_for_a_line_to_end(plant: Plant) -> None:
+    batch = await plant.begin([request(k, tokens=8000) for k in range(40)])
+    while (await plant.bus.depth(MODEL)).running < 8:  # half of the places of the worker
+        await asyncio.sleep(0.05)
+    asked = request(0, tokens=5)["body"]
+    answers = await asyncio.gather(*(plant.sdk.chat.completions.create(**asked) for _ in range(8)))
+    assert [answer.choices[0].finish_reason for answer in answers] == ["length"] * 8
+    seen = await plant.sdk.batches.retrieve(batch.id)
+    assert seen.request_counts
+    assert (seen.status, seen.request_counts.completed) == ("in_progress", 0)
+    assert (await plant.bus.depth(MODEL)).running == 8
+    await plant.sdk.batches.cancel(batch.id)
+    await plant.ended(batch)
 
 
 async def test_a_batch_whose_time_ends_keeps_its_answers(plant: Plant) -> None:

@@ -41,8 +41,8 @@ DENIED_TO = {
     "api": "XREADGROUP GROUP workers w STREAMS qc:{m}:jobs > | HSET qc:key:x hash x | SADD qc:keys x | DEL qc:worker:x"
     " | SET qc:model:x x | XCLAIM qc:{m}:jobs workers w 0 0 | CONFIG GET * | SCAN 0",
     "worker": "HGETALL qc:key:x | SCARD qc:keys | ZADD qc:limit:x:running 1 x | CONFIG GET * | SCAN 0",
-    "background": "XREADGROUP GROUP workers w STREAMS qc:{m}:jobs > | HGETALL qc:key:x | SCARD qc:keys | SET qc:model:x x"
-    " | CONFIG GET * | SCAN 0",
+    "background": "XREADGROUP GROUP workers w STREAMS qc:{m}:jobs > | HGETALL qc:key:x | SCARD qc:keys"
+    " | SET qc:model:x x | CONFIG GET * | SCAN 0",
     "operator": "SET qc:model:x x | XREADGROUP GROUP workers w STREAMS qc:{m}:jobs >",
     "metrics": "HGETALL qc:{m}:job:x | XRANGE qc:{m}:log:x - + | FCALL qc1_depth 1 qc:{m}:jobs 1 | HGETALL qc:key:x"
     " | SET qc:{m}:depth x | CONFIG GET * | SCAN 0",
@@ -147,6 +147,8 @@ def test_a_role_is_refused_what_it_does_not_need(server: Server, role: str) -> N
     forbidden = [*commands(FORBIDDEN), *commands(DENIED_TO[role])]
     if role != "deploy":
         forbidden.append(MAY_LOAD.split())
+    if role == "background":
+        forbidden.remove(["DBSIZE"])  # arq logs it
     assert len(forbidden) >= 30
     allowed = []
     for command in forbidden:
