@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from arq.connections import ArqRedis
 from arq.worker import Worker
+from redis.exceptions import WatchError
 
 from queuechat import keys
 from queuechat.bus import faults, topology
@@ -69,6 +70,7 @@ class Chores:
 
 def reason(error: BaseException) -> QueuechatError | None:
     """Why arq's loop ended, when Redis is to blame and may be back in a moment."""
-    if isinstance(error, faults.FOREIGN) and faults.is_transient(error):
+    # A connection that is lost between WATCH and EXEC is told as a WatchError.
+    if isinstance(error, WatchError) or (isinstance(error, faults.FOREIGN) and faults.is_transient(error)):
         return faults.translate(error, "the queue of chores")
     return None
