@@ -17,13 +17,15 @@ from api import openapi, problems
 from api.auth import Auth
 from api.house import House
 from api.limits import BodyLimit, Door
-from api.routes import chat, completions, embeddings, health, letters, models, requests, usage
+from api.routes import batches, chat, completions, embeddings, files, health, letters, models, requests, usage
 from queuechat import __version__
 from queuechat.allowance import Allowance
 from queuechat.bus import Bus
+from queuechat.bus.chores import Chores
 from queuechat.client import Client
 from queuechat.credentials import KeyRing
 from queuechat.errors import QueuechatError
+from queuechat.files import Directory
 from queuechat.periodic import Periodic
 from queuechat.rates import Rates
 from queuechat.roster import Roster
@@ -31,6 +33,7 @@ from queuechat.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_FORM_BYTES = 64 << 10  # what a form has beside its file
 _EXPOSED = [
     "x-request-id",
     "x-queuechat-request-id",
@@ -57,7 +60,7 @@ def create_app(settings: Settings, bus_url: str) -> FastAPI:
     app.add_exception_handler(QueuechatError, problems.on_queuechat_error)
     app.add_exception_handler(HTTPException, problems.on_http_exception)
     app.add_exception_handler(RequestValidationError, problems.on_validation_error)
-    for family in (chat, completions, embeddings, requests, letters, models, usage, health):
+    for family in (chat, completions, embeddings, requests, letters, models, usage, health, files, batches):
         app.include_router(family.router)
     app.openapi = functools.partial(openapi.document, app)  # type: ignore[method-assign]
     openapi.add_docs(app)
@@ -73,7 +76,12 @@ def _doors(settings: Settings) -> list[Middleware]:
         allow_headers=["*"],
         expose_headers=_EXPOSED,
     )
-    inner = [Middleware(Door), Middleware(BodyLimit, limit=settings.body_limit), Middleware(Auth)]
+    paths = {"/v1/files": settings.file_limit + _FORM_BYTES}
+    inner = [
+        Middleware(Door),
+        Middleware(BodyLimit, limit=settings.body_limit, paths=paths),
+        Middleware(Auth),
+    ]
     return [cors, *inner] if settings.cors_origins else inner
 
 
@@ -109,5 +117,11 @@ async def _open(app: FastAPI, settings: Settings, bus_url: str) -> AsyncIterator
             tpm=settings.key_tpm,
         )
         allowance = await stack.enter_async_context(Allowance(bus))
-        app.state.house = House(settings, bus, client, roster, keys, allowance, Rates(bus))
+        chores = Chores(bus_url)
+        stack.push_async_callback(chores.close)
+        app.state.house = House(
+            *(settings, bus, client, roster, keys, allowance, Rates(bus)),
+            store=Directory(settings.files_dir),
+            chores=chores,
+        )
         yield

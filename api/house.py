@@ -11,8 +11,10 @@ from api.drain import Drain
 from api.metrics import Metrics
 from queuechat.allowance import Allowance
 from queuechat.bus import Bus
+from queuechat.bus.chores import Chores
 from queuechat.client import Client
 from queuechat.credentials import NOBODY, Bearer, KeyRing
+from queuechat.files import FileStore
 from queuechat.rates import Rates
 from queuechat.roster import Roster
 from queuechat.settings import Settings
@@ -31,6 +33,8 @@ class House:
     rates: Rates
     metrics: Metrics = field(default_factory=Metrics)
     drain: Drain = field(default_factory=Drain)
+    store: FileStore = field(kw_only=True)
+    chores: Chores = field(kw_only=True)
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Mapping
 from typing import cast
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -57,41 +58,45 @@ class Door:
 
 
 class BodyLimit:
-    """Refuses bodies over the limit: by their announced length at once, chunked ones when they get there."""
+    """Refuses bodies over the limit: by their announced length at once, chunked ones when they get there. `paths` have
+    limits of their own."""
 
-    def __init__(self, app: ASGIApp, limit: int):
+    def __init__(self, app: ASGIApp, limit: int, paths: Mapping[str, int] | None = None):
         self._app = app
         self._limit = limit
+        self._paths = paths or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._app
         if scope["type"] == "http":
-            receive = self._counted(receive)
-            if error := self._fault(Headers(scope=scope)):
+            limit = self._paths.get(scope["path"], self._limit)
+            receive = self._counted(receive, limit)
+            if error := self._fault(Headers(scope=scope), limit):
                 app = await problems.on_queuechat_error(Request(scope), error)
         await app(scope, receive, send)
 
-    def _fault(self, headers: Headers) -> QueuechatError | None:
+    def _fault(self, headers: Headers, limit: int) -> QueuechatError | None:
         if sum(len(name) + len(value) for name, value in headers.raw) > _HEADER_BYTES:
             return InvalidRequest(f"the headers are over {_HEADER_BYTES} bytes")
         length = headers.get("content-length", "0")
-        return self._too_large() if not length.isdecimal() or int(length) > self._limit else None
+        return _too_large(limit) if not length.isdecimal() or int(length) > limit else None
 
-    def _counted(self, receive: Receive) -> Receive:
+    def _counted(self, receive: Receive, limit: int) -> Receive:
         seen = 0
 
         async def counted() -> Message:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self._limit:
-                raise self._too_large()
+            if seen > limit:
+                raise _too_large(limit)
             return message
 
         return counted
 
-    def _too_large(self) -> BodyTooLarge:
-        return BodyTooLarge(f"the request body is over {self._limit} bytes")
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the request body is over {limit} bytes")
 
 
 def _ticket(scope: Scope) -> Ticket:

@@ -42,19 +42,22 @@ class Client:
     def open_answers(self) -> int:
         return len(self._answers)
 
-    async def submit(self, jobs: Sequence[Job], idem: tuple[str, str] | None = None) -> Answer:
+    async def submit(
+        self, jobs: Sequence[Job], idem: tuple[str, str] | None = None, *, outlives: bool = False
+    ) -> Answer:
         """Enqueue the jobs of one request, all or none; the caller closes the answer.
 
         Args:
             idem: digests of the idempotency key and of the body. A request with the same two has the answer of the
                 first, from its beginning; and when its reader leaves, it goes on for its grace time.
+            outlives: it goes on so without a key as well.
 
         Raises:
             QueueFull, WaitTooLong, MemoryLow: no place; `retry_after` says when to come back.
             IdempotencyMismatch: the key was used with another body.
             BusUnavailable: Redis does not answer, or refuses writes.
         """
-        answer = Answer(self.bus, jobs[0].model, [job.id for job in jobs], outlives=idem is not None)
+        answer = Answer(self.bus, jobs[0].model, [job.id for job in jobs], outlives=outlives or idem is not None)
         # The subscription is on its way before the jobs are; its confirmation need not be waited for first, since what
         # a late one misses is read from the log.
         subscribing = asyncio.create_task(self._subscribe(answer))

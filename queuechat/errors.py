@@ -7,12 +7,15 @@ QueuechatError
 │   ├── ContextLengthExceeded
 │   ├── BodyTooLarge
 │   ├── IdempotencyMismatch
-│   └── ResumeMismatch             there is no such place in the stream
+│   ├── ResumeMismatch             there is no such place in the stream
+│   └── Conflict                   what it names is not in a state for this
 ├── Unauthorized
 ├── PermissionDenied
 ├── NotFound
 │   ├── ModelNotFound
-│   └── RequestNotFound
+│   ├── RequestNotFound
+│   ├── FileMissing
+│   └── BatchNotFound
 ├── Refused                        not now; ask again after `retry_after` seconds
 │   ├── QueueFull
 │   ├── WaitTooLong
@@ -28,6 +31,7 @@ QueuechatError
 │   ├── JobFailed                  given up: it killed its workers, or its engine refused it
 │   ├── StreamDiverged             the log is not the one that was read before
 │   └── StateLost                  the job is gone from Redis
+├── LeaseLost                      somebody else runs it now
 ├── EngineDied                     the engine lost everything it was running
 └── Misconfigured                  a setting, a file or a server cannot work; the message says what to do
 """
@@ -92,6 +96,12 @@ class ResumeMismatch(InvalidRequest):
     code = "resume_mismatch"
 
 
+class Conflict(InvalidRequest):
+    """What it names has moved on: this can no longer be done to it."""
+
+    code = "conflict"
+
+
 class Unauthorized(QueuechatError):
     """No API key, or an unknown, expired or revoked one."""
 
@@ -120,6 +130,18 @@ class RequestNotFound(NotFound):
     """No such request, or its log has expired."""
 
     code = "request_not_found"
+
+
+class FileMissing(NotFound):
+    """No such file, or it has expired, or it is another key's."""
+
+    code = "file_not_found"
+
+
+class BatchNotFound(NotFound):
+    """No such batch, or it is another key's."""
+
+    code = "batch_not_found"
 
 
 class Refused(QueuechatError):
@@ -211,6 +233,12 @@ class StateLost(JobEnded):
     """The job is not in Redis any more."""
 
     code = "state_lost"
+
+
+class LeaseLost(QueuechatError):
+    """Another background worker has taken over; what this one still does must change nothing."""
+
+    code = "lease_lost"
 
 
 class EngineDied(QueuechatError):

@@ -27,6 +27,16 @@
     qc:limit:from:<address> string   wrong keys that came from there                      a minute
     qc:key:<id>             hash     an API key, hashed                               until revoked
     qc:keys                 set      directory: ids of API keys                       -
+    qc:file:<id>            string   a file's record; its content lies on disk        until deleted or expired
+    qc:files:<tenant>       zset     files of a key by creation (ms)                  -
+    qc:files                zset     files that expire, by when (ms)                  -
+    qc:batch:<id>           hash     a batch: where it stands, and who runs it        end + 30 days
+    qc:batches:<tenant>     zset     batches of a key by creation (ms)                -
+    qc:batches              zset     all batches by creation (ms)                     -
+    qc:open_batches         zset     batches that have not ended, by creation (ms)    until the end
+    qc:background           zset     arq's queue: steps that wait, by when            until run
+    qc:background:<host>    string   arq's sign that the host's background process lives  3 s, renewed every 2 s
+    arq:*                   string   arq's own: a step, that it runs, its tries       a day at most
 
 The braces are part of the name: all keys of a model share a cluster hash slot, so each transition is one atomic call.
 """
@@ -46,6 +56,7 @@ BEAT_S = 1.0  #: how often leases, worker cards and viewer marks are renewed
 WORKER_MS = 3_000
 MODEL_S = 24 * 3600
 DEPTH_MS = 5_000
+BATCH_S = 30 * 24 * 3600  #: an ended batch is kept for so long
 HOLD_MS = 10_000  #: a request whose server died takes a place of its key for so long
 
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
@@ -149,6 +160,30 @@ def api_key(id: str) -> str:
     return f"qc:key:{id}"
 
 
+def file(id: str) -> str:
+    return f"qc:file:{id}"
+
+
+def files(tenant: str) -> str:
+    return f"qc:files:{tenant}"
+
+
+def batch(id: str) -> str:
+    return f"qc:batch:{id}"
+
+
+def batches(tenant: str) -> str:
+    return f"qc:batches:{tenant}"
+
+
+def background(host: str) -> str:
+    return f"qc:background:{host}"
+
+
 MODELS = "qc:models"
 WORKERS = "qc:workers"
 API_KEYS = "qc:keys"
+FILES = "qc:files"
+BATCHES = "qc:batches"
+OPEN_BATCHES = "qc:open_batches"
+BACKGROUND = "qc:background"

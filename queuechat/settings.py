@@ -46,6 +46,10 @@ class Settings(BaseSettings):
     )
     state_dir: Path = Field(default_factory=_state_dir, description="the private Redis' socket, AOF and log")
     cache_dir: Path = Field(default_factory=_cache_dir, description="converted models")
+    files_dir: Path = Field(
+        default_factory=lambda data: data.get("state_dir", _state_dir()) / "files",
+        description="content of uploaded files and results of batches; the same for API and background",
+    )
 
     host: str = Field("127.0.0.1", description="address the API or UI listens on")
     api_port: int = Field(8000, ge=0, le=65535, description="port of the API")
@@ -56,6 +60,7 @@ class Settings(BaseSettings):
     key_pepper: SecretStr = Field(SecretStr(""), description="secret mixed into stored key hashes")
     cors_origins: Words = Field(default_factory=list, description="origins that browsers may call from")
     body_limit: int = Field(1 << 20, gt=0, description="bytes of a request body")
+    file_limit: int = Field(200 << 20, gt=0, description="bytes of an uploaded file")
     queue_limit: int = Field(1000, ge=1, description="requests that may wait for one model")
     key_concurrency: int = Field(0, ge=0, description="requests an API key may have running at a time; 0: any number")
     key_rpm: int = Field(0, ge=0, description="requests a minute of an API key; 0: any number")
@@ -66,6 +71,8 @@ class Settings(BaseSettings):
     hold_s: float = Field(5.0, ge=0, description="seconds to wait for the first word before a stream's 200 is sent")
     drain_s: float = Field(30.0, ge=0, description="seconds that running requests get at shutdown")
     hang_s: float = Field(60.0, gt=0, description="seconds without an engine step before its child is replaced")
+
+    batch_window: int = Field(64, ge=1, le=10_000, description="lines of a batch that wait or run at a time")
 
     log_level: str = Field("info", description="debug, info, warning or error")
     log_json: bool = Field(False, description="log lines as JSON")

@@ -21,7 +21,7 @@ from queuechat.roster import take_census
 from tests.conftest import free_port
 
 OPS = Path(__file__).parent.parent / "ops" / "redis"
-ROLES = ("api", "worker", "operator", "metrics", "deploy", "replica", "sentinel")
+ROLES = ("api", "worker", "background", "operator", "metrics", "deploy", "replica", "sentinel")
 
 Event = Chunk | End
 

@@ -45,6 +45,8 @@ class Consumer:
         self._draining = False
         self._held_back = False  # a suspect waits until all that runs has proven itself, or is being tried
         self._embeds: set[asyncio.Task[None]] = set()
+        # The other half stays free for those who wait for an answer; where one place is all there is, they take turns.
+        self._bulk_room = max(engine.caps.max_running // 2, 1)
         self._death: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -103,7 +105,7 @@ class Consumer:
             trying = any(held.claim.suspect for held in fresh)
             free = 0 if trying else capacity - len(self.held)
             # A part of what is free at a time, so that workers that wake together share a burst.
-            bulk = capacity // 2 - len(self.held)
+            bulk = self._bulk_room - len(self.held)
             claims = await self._claimer.take(-(-free // 4), bulk, len(fresh)) if free > 0 else Claims()
             self._held_back = trying or claims.held_back
             for claim in claims:
@@ -252,7 +254,7 @@ class Consumer:
             await self.bus.release(self.model, self.worker, [id], crashed=False)
 
     def _forget(self, held: Held) -> None:
-        if len(self.held) >= self.engine.caps.max_running or self._held_back:
+        if len(self.held) in (self._bulk_room, self.engine.caps.max_running) or self._held_back:
             self._wake.set()  # nobody was waited for while there was no room
         if self._holds(held):
             del self.held[held.claim.job.id]

@@ -34,6 +34,8 @@ err = Console(stderr=True, highlight=False)  #: everything else
 HOMES = {
     "running": ("up", "api", "ui"),
     "worker": ("worker",),
+    "background": ("background",),
+    "batch": ("batch",),
     "asking": ("chat", "cancel"),
     "looking": ("ps", "queues", "models", "config"),
     "jobs": ("jobs",),

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from queuechat import keys
 from queuechat.audit import Report, audit_all, models_with_keys
 from queuechat.bus import Bus
 from queuechat.cli.app import JsonFlag, app, out, settings, with_bus
@@ -73,17 +74,22 @@ def load_functions() -> None:
 
 
 @app.command()
-def healthcheck(process: Annotated[str, typer.Argument(help="api, ui or worker: the one on this host.")]) -> None:
+def healthcheck(
+    process: Annotated[str, typer.Argument(help="api, ui, worker or background: the one on this host.")],
+) -> None:
     """Exit code 0 when a process of this host is well; made for containers."""
     loaded = settings(log_level="error")
     if process == "worker":
         workers = with_bus(take_census, loaded).workers
         well = any(w.host == socket.gethostname() and w.state in ("ready", "draining") for w in workers)
+    elif process == "background":
+        command = ("EXISTS", keys.background(socket.gethostname()))
+        well = bool(with_bus(lambda bus: bus.connection.command(*command), loaded))
     elif process in ("api", "ui"):
         port, path = (loaded.api_port, "/readyz") if process == "api" else (loaded.ui_port, "/")
         well = answers(f"http://127.0.0.1:{port}{path}")
     else:
-        raise typer.BadParameter("must be api, ui or worker")
+        raise typer.BadParameter("must be api, ui, worker or background")
     typer.echo("well" if well else "not well")
     raise typer.Exit(0 if well else 1)
 

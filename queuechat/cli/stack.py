@@ -31,6 +31,7 @@ def run_stack(loaded: Settings, url: str, *, model: str, engine: str | None, nam
         "api": ["api", *listen, str(loaded.api_port)],
         "ui": ["ui", *listen, str(loaded.ui_port)],
         "worker": worker,
+        "background": ["background"],
     }
     asyncio.run(_Stack(loaded, url, parts).run())
 
@@ -76,7 +77,7 @@ class _Stack:
     async def _shut_down(self) -> None:
         """Front ends first, so that what they still answer finds its worker."""
         err.print("queuechat: stopping")
-        for part in ("ui", "api", "worker"):
+        for part in ("ui", "api", "background", "worker"):
             process = self._processes[part]
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()

@@ -16,11 +16,12 @@ from queuechat.protocol import Chunk, End, Failure, ModelCard, PrefixHash, Reaso
 class Hand:
     """`async with Hand(bus, "m")` serves model "m": `claim` takes a job, `say` and `end` answer it."""
 
-    def __init__(self, bus: Bus, model: str, *, aliases: Sequence[str] = (), embeds: bool = False):
+    def __init__(self, bus: Bus, model: str, *, aliases: Sequence[str] = (), embeds: bool = False, bulk: bool = False):
         self.bus, self.model = bus, model
         self.card = ModelCard(
             model, list(aliases), context_length=4096, engine="hand", embeds=embeds, created=int(time.time())
         )
+        self._bulk = bulk  # whether it takes jobs of the bulk lane too
         self.name = f"hand-{secrets.token_hex(4)}"
         self._numbers = itertools.count()
         self._wake = asyncio.Event()
@@ -65,7 +66,8 @@ class Hand:
         while len(taken) < count:
             nonce = f"{self.name}/{next(self._numbers)}"
             self._wake.clear()
-            taken += await self.bus.claim(self.model, self.name, nonce, room=count - len(taken))
+            room = count - len(taken)
+            taken += await self.bus.claim(self.model, self.name, nonce, room=room, bulk_room=room if self._bulk else 0)
             if len(taken) < count:
                 await self._wake.wait()
         return taken

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,9 @@ import redis
 
 from queuechat.allowance import Allowance
 from queuechat.audit import audit
+from queuechat.batches import Batch, add_batch, get_batch, new_batch_id
 from queuechat.bus import Bus
+from queuechat.bus.chores import Chores
 from queuechat.bus.lua import library
 from queuechat.cli import doctor
 from queuechat.credentials import Bearer, KeyRing, add_key, list_keys, revoke_key
@@ -21,6 +25,7 @@ from queuechat.protocol import Chunk, End
 from queuechat.rates import Rates
 from queuechat.settings import load
 from queuechat.timeline import find_job
+from tests.processes import Command
 from tests.servers import OPS, Server, a_life, enqueue, opened, our_settings, role_file
 
 FORBIDDEN = """
@@ -37,6 +42,8 @@ DENIED_TO = {
     "api": "XREADGROUP GROUP workers w STREAMS qc:{m}:jobs > | HSET qc:key:x hash x | SADD qc:keys x | DEL qc:worker:x"
     " | SET qc:model:x x | XCLAIM qc:{m}:jobs workers w 0 0 | CONFIG GET * | SCAN 0",
     "worker": "HGETALL qc:key:x | SCARD qc:keys | ZADD qc:limit:x:running 1 x | CONFIG GET * | SCAN 0",
+    "background": "XREADGROUP GROUP workers w STREAMS qc:{m}:jobs > | HGETALL qc:key:x | SCARD qc:keys"
+    " | SET qc:model:x x | CONFIG GET * | SCAN 0",
     "operator": "SET qc:model:x x | XREADGROUP GROUP workers w STREAMS qc:{m}:jobs >",
     "metrics": "HGETALL qc:{m}:job:x | XRANGE qc:{m}:log:x - + | FCALL qc1_depth 1 qc:{m}:jobs 1 | HGETALL qc:key:x"
     " | SET qc:{m}:depth x | CONFIG GET * | SCAN 0",
@@ -116,6 +123,22 @@ async def test_an_operator_looks_after_dead_letters_and_the_api_after_the_places
         await bus.close()
 
 
+async def test_the_background_process_does_its_work_in_its_own_role(server: Server, tmp_path: Path) -> None:
+    now = int(time.time())
+    batch = Batch(new_batch_id(), "", "/v1/completions", f"file-{'0' * 32}", "24h", now, now + 60)
+    chores = Chores(at(server, "api"))
+    command = await Command.start(["background"], tmp_path, QUEUECHAT_REDIS_URL=at(server, "background"))
+    async with opened(at(server, "api")) as front:
+        await add_batch(front, batch)
+        await chores.add("advance", batch.id, id=f"{batch.id}:0")
+        while not (seen := await get_batch(front, batch.id)).ended:
+            assert command.process.returncode is None, command.log.read_text()
+            await asyncio.sleep(0.05)
+        assert [error["code"] for error in seen.errors] == ["file_not_found"]
+    await chores.close()
+    assert await command.stop() == 0
+
+
 async def until_dead(back: Bus, model: str) -> None:
     deaths = 0
     while claims := await back.claim(model, f"w{deaths}", f"w{deaths}/1", room=1):
@@ -128,6 +151,8 @@ def test_a_role_is_refused_what_it_does_not_need(server: Server, role: str) -> N
     forbidden = [*commands(FORBIDDEN), *commands(DENIED_TO[role])]
     if role != "deploy":
         forbidden.append(MAY_LOAD.split())
+    if role == "background":
+        forbidden.remove(["DBSIZE"])  # arq logs it
     assert len(forbidden) >= 30
     allowed = []
     for command in forbidden:

@@ -1,8 +1,9 @@
 """What a request may say: bodies, checked and refused by name."""
 
+from queuechat.dialects.schemas.batches import BatchRequest
 from queuechat.dialects.schemas.chat import ChatRequest
 from queuechat.dialects.schemas.completions import CompletionRequest
 from queuechat.dialects.schemas.embeddings import EmbeddingRequest
 from queuechat.dialects.schemas.parse import parse
 
-__all__ = ["ChatRequest", "CompletionRequest", "EmbeddingRequest", "parse"]
+__all__ = ["BatchRequest", "ChatRequest", "CompletionRequest", "EmbeddingRequest", "parse"]

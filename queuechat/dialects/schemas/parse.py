@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import orjson
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from queuechat.dialects.schemas.base import Body
 from queuechat.dialects.schemas.complaints import complaint
 from queuechat.dialects.schemas.refusals import refuse_unsupported
 from queuechat.errors import InvalidJSON, InvalidRequest
 
 MAX_DEPTH = 32
 
-B = TypeVar("B", bound=Body)
+B = TypeVar("B", bound=BaseModel)
 
 
 def parse(raw: bytes, kind: type[B]) -> B:
@@ -26,7 +25,7 @@ def parse(raw: bytes, kind: type[B]) -> B:
         InvalidRequest: a field is missing, of the wrong type or out of range.
     """
     body = _load(raw)
-    refuse_unsupported(body, kind.refused)
+    refuse_unsupported(body, getattr(kind, "refused", {}))
     try:
         return kind.model_validate(body)
     except ValidationError as error:

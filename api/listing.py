@@ -1,0 +1,23 @@
+"""The cursor that a list request brings."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+
+from queuechat.errors import InvalidRequest
+
+
+def limit_of(request: Request, default: int, most: int) -> int:
+    """Raises InvalidRequest when `limit` is not 1 to `most`."""
+    told = request.query_params.get("limit", str(default))
+    if not told.isdecimal() or not 1 <= int(told[:9]) <= most:
+        raise InvalidRequest(f"`limit` must be 1 to {most}", param="limit")
+    return int(told)
+
+
+def newest_first_of(request: Request) -> bool:
+    """Raises InvalidRequest when `order` is neither asc nor desc."""
+    told = request.query_params.get("order", "desc")
+    if told not in ("asc", "desc"):
+        raise InvalidRequest("`order` must be asc or desc", param="order")
+    return told == "desc"

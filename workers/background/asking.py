@@ -1,0 +1,132 @@
+"""One line of a batch: its way through the queue, to its line of the output or error file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from queuechat.answer import failure_of
+from queuechat.client import Client
+from queuechat.dialects.lines import Line, answered, place, read_body, refused
+from queuechat.dialects.order import Order, Slip, Tally
+from queuechat.dialects.whole import Whole
+from queuechat.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    NotFound,
+    QueuechatError,
+    Refused,
+    StateLost,
+    StreamDiverged,
+)
+from queuechat.protocol import End, ModelCard
+from queuechat.roster import Roster
+
+log = logging.getLogger(__name__)
+
+_PAUSE_S = 0.5
+_FRESH_STARTS = 5  # what Redis has lost is asked again so often
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a line; `ok` says which file it belongs to."""
+
+    number: int
+    ok: bool
+    record: dict[str, Any]
+
+
+def line_id(batch_id: str, line: Line) -> str:
+    """The request id of a line: the same for whoever asks it, and nobody's guess, since the batch's is random."""
+    return hashlib.blake2b(f"{batch_id}:{line.number}".encode(), digest_size=16).hexdigest()
+
+
+class Asker:
+    """Asks what lines ask, in the bulk lane. What it asked goes on when it stops reading: the same line, asked again
+    with the same id, has the same answer."""
+
+    def __init__(self, client: Client, roster: Roster, *, tenant: str, expires_at: float, id_of: Callable[[Line], str]):
+        self._client, self._roster = client, roster
+        self._tenant, self._expires_at, self._id_of = tenant, expires_at, id_of
+
+    async def answer(self, line: Line) -> Outcome | None:
+        """Its outcome; None when the time of the batch ended first."""
+        id = self._id_of(line)
+        try:
+            return Outcome(line.number, True, answered(line, id, await self._body(line, id)))
+        except DeadlineExceeded:
+            return None
+        except QueuechatError as error:
+            return Outcome(line.number, False, refused(line, id, error))
+        except Exception:  # one line must not stop the others
+            log.exception("request %s failed", id)
+            return Outcome(line.number, False, refused(line, id, QueuechatError("a bug, see the log")))
+
+    async def withdraw(self, line: Line) -> None:
+        """Stop what was asked for a line, by whomever. Harmless for one that was not asked."""
+        with contextlib.suppress(InvalidRequest, NotFound, DeadlineExceeded):  # it never was
+            body = read_body(line)
+            card = await self._card(body.model)
+            order, _ = place(body, self._slip(self._id_of(line), card), card, 0)
+            await self._client.bus.cancel(order.model, [job.id for job in order.jobs])
+
+    async def _body(self, line: Line, id: str) -> dict[str, Any]:
+        body = read_body(line)
+        card = await self._card(body.model)
+        starts = 0
+        while True:
+            slip = self._slip(id, card)
+            order, whole = place(body, slip, card, int(time.time()))
+            try:
+                return await self._ask(order, whole)
+            except Refused as error:  # there is no room, or no Redis: lines have time
+                await asyncio.sleep(max(error.retry_after or 0, _PAUSE_S))
+            except (StateLost, StreamDiverged):
+                starts += 1
+                if starts > _FRESH_STARTS:
+                    raise
+
+    def _slip(self, id: str, card: ModelCard) -> Slip:
+        left_s = self._expires_at - time.time()
+        if left_s <= 0:
+            raise DeadlineExceeded("the batch has expired")
+        return Slip(id, card.name, left_s, self._tenant, "bulk", seed=int(id[:8], 16))
+
+    async def _card(self, name: str) -> ModelCard:
+        """Of a model that somebody serves, or has served in the last day: its lines wait for a worker."""
+        while True:
+            found = self._roster.census.find(name)
+            try:
+                found = found or (await self._roster.refresh()).find(name)
+                return found.card if found else self._roster.census.resolve(name).card
+            except Refused:
+                await asyncio.sleep(_PAUSE_S)
+
+    async def _ask(self, order: Order, whole: Whole) -> dict[str, Any]:
+        """The body of the answer.
+
+        Raises:
+            Refused: it was not taken, or Redis does not answer; nothing was lost.
+            QueuechatError: there will be no answer.
+        """
+        tally = Tally(order.siblings)
+        answer = await self._client.submit(order.jobs, outlives=True)
+        try:
+            while events := await answer.take():
+                for index, event in events:
+                    whole.add(index, event)
+                    if isinstance(event, End):
+                        tally.add(index, event)
+                        if failure := failure_of(event):
+                            await answer.cancel()
+                            raise failure
+        finally:
+            await answer.close()
+        return whole.body(order.jobs[0].id, tally)

@@ -1,0 +1,25 @@
+"""What all chores of one background process share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from queuechat.bus import Bus
+from queuechat.bus.chores import Chores
+from queuechat.client import Client
+from queuechat.files import FileStore
+from queuechat.roster import Roster
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """One per process. `parts` is the folder for results of batches that still run; all processes share it."""
+
+    bus: Bus
+    chores: Chores
+    client: Client
+    roster: Roster
+    store: FileStore
+    parts: Path
+    window: int
