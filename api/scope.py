@@ -8,13 +8,14 @@ from starlette.requests import Request
 
 from api.house import house_of, ticket_of
 from queuechat.credentials import Bearer
-from queuechat.errors import ModelNotFound, NoWorker, PermissionDenied
+from queuechat.errors import ModelNotFound, NoWorker
 from queuechat.roster import Model
+from queuechat.scope import denied, hidden, may_use, unknown
 
 
 def allowed(bearer: Bearer, models: Sequence[Model]) -> list[Model]:
     """Those of the models that the key may use."""
-    return [model for model in models if _may(bearer, model)]
+    return [model for model in models if may_use(bearer, model)]
 
 
 async def model_to_use(request: Request, name: str) -> Model:
@@ -29,13 +30,13 @@ async def model_to_use(request: Request, name: str) -> Model:
         model = await roster.resolve(name)
     except NoWorker:
         known = roster.census.find(name)
-        if known and not _may(bearer, known):
-            raise _denied(name) from None
+        if known and not may_use(bearer, known):
+            raise denied(name) from None
         raise
     except ModelNotFound as error:
-        raise _unknown(bearer, name, error) from None
-    if not _may(bearer, model):
-        raise _denied(name)
+        raise unknown(bearer, name, error) from None
+    if not may_use(bearer, model):
+        raise denied(name)
     return model
 
 
@@ -49,28 +50,7 @@ async def model_to_show(request: Request, name: str) -> Model:
     try:
         model = roster.census.find(name) or (await roster.refresh()).find(name) or await roster.resolve(name)
     except ModelNotFound as error:
-        raise _unknown(bearer, name, error) from None
-    if not _may(bearer, model):
-        raise _hidden(name)
+        raise unknown(bearer, name, error) from None
+    if not may_use(bearer, model):
+        raise hidden(name)
     return model
-
-
-def _may(bearer: Bearer, model: Model) -> bool:
-    return bearer.may_use((model.card.name, *model.card.aliases))
-
-
-def _unknown(bearer: Bearer, name: str, error: ModelNotFound) -> ModelNotFound:
-    """The usual message names what there is; a key with a scope is not told."""
-    return _hidden(name) if bearer.models else error
-
-
-def _hidden(name: str) -> ModelNotFound:
-    return ModelNotFound(
-        f"The model {name!r} does not exist, or not for this API key; GET /v1/models lists what does", param="model"
-    )
-
-
-def _denied(name: str) -> PermissionDenied:
-    return PermissionDenied(
-        f"this API key may not use the model {name!r}; GET /v1/models lists those that it may", param="model"
-    )

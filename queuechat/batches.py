@@ -17,12 +17,13 @@ from queuechat.pages import Page, read_page
 
 ENDED = frozenset({"failed", "completed", "expired", "cancelled"})
 
-_OURS = frozenset({"tenant", "output_expires_s", "total", "completed", "failed", "filed"})
+_OURS = frozenset({"tenant", "models", "output_expires_s", "total", "completed", "failed", "filed"})
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch; times are Unix seconds. `filed` says that its result files are written and only wait to be told of."""
+    """A batch; times are Unix seconds. `models` are globs of what its key might use when it was made (none: all);
+    `filed` says that its result files are written and only wait to be told of."""
 
     id: str
     tenant: str
@@ -33,6 +34,7 @@ class Batch:
     expires_at: int
     metadata: dict[str, str] | None = None
     output_expires_s: int | None = None
+    models: list[str] = field(default_factory=list)
     status: str = "validating"
     model: str | None = None
     errors: list[dict[str, Any]] = field(default_factory=list)

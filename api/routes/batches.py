@@ -24,14 +24,14 @@ router = APIRouter(tags=["batches"])
 @router.post("/v1/batches", openapi_extra=body_of(BatchRequest))
 async def create_batch(request: Request) -> Response:
     """Run the requests of a file of purpose batch; the results are files as well."""
-    house, tenant = house_of(request), ticket_of(request).tenant
+    house, bearer = house_of(request), ticket_of(request).bearer
     house.drain.admit()
     asked = parse(await request.body(), BatchRequest)
-    await _check_input(house, tenant, asked.input_file_id)
+    await _check_input(house, bearer.id, asked.input_file_id)
     now = int(time.time())
     batch = Batch(
         id=new_batch_id(),
-        tenant=tenant,
+        tenant=bearer.id,
         endpoint=asked.endpoint,
         input_file_id=asked.input_file_id,
         completion_window=asked.completion_window,
@@ -39,6 +39,7 @@ async def create_batch(request: Request) -> Response:
         expires_at=now + asked.window_s,
         metadata=asked.metadata,
         output_expires_s=asked.output_expires_after.seconds if asked.output_expires_after else None,
+        models=list(bearer.models),
     )
     house.chores.check()
     await add_batch(house.bus, batch)

@@ -17,7 +17,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import ClusterDownError, ResponseError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from queuechat.bus.faults import FOREIGN
+from queuechat.bus.faults import FOREIGN, lost_functions
 
 Address = tuple[str, int]
 _Moving: Any = TryAgainError  # untyped in redis-py
@@ -52,6 +52,7 @@ class Cluster:
         self._owners: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
         self._primaries: list[Address] = []
         self._nodes: set[Address] = set()  # the replicas too
+        self._bare: set[Address] = set()  # who lacked our functions
         self._guides: list[Address] = (
             self._seeds
         )  # whom to ask for the map, and what has no key; who answered last first
@@ -94,6 +95,12 @@ class Cluster:
         if self._doubtful:
             await self._look()
         return self._primaries
+
+    def bare(self) -> list[Address]:
+        """Nodes that lacked our functions since the last call. One that is just being given its first slot is among no
+        node's primaries yet, and neither is one that others have not heard of."""
+        bare, self._bare = self._bare, set()
+        return list(bare)
 
     async def ask(self, at: Address, *args: Any) -> Any:
         """One command, at that node."""
@@ -160,6 +167,8 @@ class Cluster:
         if not isinstance(error, ResponseError):
             self._doubtful = True
             return None
+        if lost_functions(error):
+            self._bare.add(at)
         word, _, rest = str(error).partition(" ")
         self._doubtful = self._doubtful or word in ("MOVED", "CLUSTERDOWN", "MASTERDOWN")
         if word not in ("MOVED", "ASK"):

@@ -14,7 +14,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import NoPermissionError
 
 from queuechat.bus import faults, topology
-from queuechat.bus.cluster import Cluster, address_of
+from queuechat.bus.cluster import Address, Cluster, address_of
 from queuechat.bus.lua import library
 from queuechat.errors import Misconfigured
 from queuechat.masking import without_secrets
@@ -73,7 +73,10 @@ class Connection:
         await self.patiently(self._load, self.patience_s)
 
     async def _load(self) -> None:
-        for ask in (await heeding(self._servers())).values():
+        servers = await heeding(self._servers())
+        if isinstance(self.redis, Cluster):
+            servers |= self._nodes(self.redis, self.redis.bare())
+        for ask in servers.values():
             async with self._places:
                 await heeding(_bring(ask))
 
@@ -81,8 +84,12 @@ class Connection:
         """How to ask each server that must have our functions, by its address."""
         cluster = self.redis
         if isinstance(cluster, Cluster):
-            return {f"{host}:{port}": partial(cluster.ask, (host, port)) for host, port in await cluster.primaries()}
+            return self._nodes(cluster, await cluster.primaries())
         return {self.url: self.redis.execute_command}
+
+    @staticmethod
+    def _nodes(cluster: Cluster, addresses: list[Address]) -> dict[str, Ask]:
+        return {f"{host}:{port}": partial(cluster.ask, (host, port)) for host, port in addresses}
 
     async def command(self, *args: Any) -> Any:
         """One command, once."""

@@ -53,7 +53,7 @@ def translate(error: Exception, url: str) -> QueuechatError:
 
 def is_transient(error: Exception) -> bool:
     """Whether the same call may work in a moment."""
-    return (isinstance(error, TRANSIENT) or _refuses_writes(error)) and not _refuses_us(error)
+    return (isinstance(error, TRANSIENT) or _refuses_writes(error) or lost_functions(error)) and not _refuses_us(error)
 
 
 def _refuses_us(error: Exception) -> bool:

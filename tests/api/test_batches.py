@@ -10,7 +10,9 @@ import openai
 import pytest
 
 from queuechat import keys
+from queuechat.batches import get_batch
 from queuechat.bus.chores import Chores
+from queuechat.credentials import add_key
 from queuechat.errors import Misconfigured
 from tests.api.site import Site, a_site
 
@@ -65,6 +67,16 @@ async def test_a_batch_is_seen_by_its_own_key_alone(own: Site, redis_url: str) -
             await ask(made.id)
         assert caught.value.code == "batch_not_found"
     assert (await own.sdk.batches.retrieve(made.id)).status == "validating"
+
+
+async def test_a_batch_may_use_what_its_key_may_use(own: Site) -> None:
+    key, token = await add_key(own.house.bus, "", "narrow", models=["small-*"])
+    narrow = own.sdk.with_options(api_key=token)
+    file = await narrow.files.create(file=("in", b"{}"), purpose="batch")
+    made = await narrow.batches.create(input_file_id=file.id, endpoint=URL, completion_window="24h")
+    assert not hasattr(made, "models")
+    found = await get_batch(own.house.bus, made.id, key.id)
+    assert found.models == ["small-*"]
 
 
 GOOD = {"endpoint": URL, "completion_window": "24h"}

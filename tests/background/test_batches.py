@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import openai
 import pytest
 
-from queuechat.batches import get_batch
+from queuechat.batches import Batch, add_batch, get_batch, new_batch_id
+from queuechat.bus.chores import Chores
 from tests.background.plant import CHAT, Plant, request, text_of
 from tests.service.site import MODEL
 
@@ -73,6 +75,25 @@ async def test_what_the_api_would_refuse_is_a_line_of_the_error_file(plant: Plan
     assert [r["custom_id"] for r in errors] == ["line-1", "line-2", "line-3", "line-4"]
     seen = [(r["response"]["status_code"], r["response"]["body"]["error"]["param"]) for r in errors]
     assert seen == [(400, "temperature"), (404, "model"), (400, "stream"), (400, "logit_bias")]
+
+
+@pytest.mark.parametrize(("scope", "status"), [(["other-*", "x"], 403), ([f"{MODEL[:3]}*"], 200)])
+async def test_a_line_for_a_model_that_the_key_may_not_use_is_refused(
+    plant: Plant, scope: list[str], status: int
+) -> None:
+    content = "".join(json.dumps(line) + "\n" for line in (request(0), request(1, model="nobody"))).encode()
+    file = await plant.sdk.files.create(file=("in.jsonl", content), purpose="batch")
+    now = int(time.time())
+    made = Batch(new_batch_id(), "", CHAT, file.id, "24h", now, now + 600, models=scope)
+    await add_batch(plant.bus, made)
+    chores = Chores(plant.here.url)
+    await chores.add("advance", made.id, id=f"{made.id}:0")
+    await chores.close()
+    ended = await plant.ended(await plant.sdk.batches.retrieve(made.id))
+    records = [*await plant.records(ended.output_file_id), *await plant.records(ended.error_file_id)]
+    told = {record["custom_id"]: record["response"] for record in records}
+    assert [told[f"line-{k}"]["status_code"] for k in (0, 1)] == [status, 404]
+    assert MODEL not in told["line-1"]["body"]["error"]["message"]
 
 
 async def refused(plant: Plant, content: bytes, endpoint: Any = CHAT) -> list[tuple[Any, ...]]:

@@ -13,20 +13,24 @@ from typing import Any
 
 from queuechat.answer import failure_of
 from queuechat.client import Client
+from queuechat.credentials import Bearer
 from queuechat.dialects.lines import Line, answered, place, read_body, refused
 from queuechat.dialects.order import Order, Slip, Tally
 from queuechat.dialects.whole import Whole
 from queuechat.errors import (
     DeadlineExceeded,
     InvalidRequest,
+    ModelNotFound,
     NotFound,
+    PermissionDenied,
     QueuechatError,
     Refused,
     StateLost,
     StreamDiverged,
 )
 from queuechat.protocol import End, ModelCard
-from queuechat.roster import Roster
+from queuechat.roster import Model, Roster
+from queuechat.scope import denied, may_use, unknown
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +56,12 @@ class Asker:
     """Asks what lines ask, in the bulk lane. What it asked goes on when it stops reading: the same line, asked again
     with the same id, has the same answer."""
 
-    def __init__(self, client: Client, roster: Roster, *, tenant: str, expires_at: float, id_of: Callable[[Line], str]):
+    def __init__(
+        self, client: Client, roster: Roster, *, bearer: Bearer, expires_at: float, id_of: Callable[[Line], str]
+    ):
+        """`bearer` is the key whose batch it is."""
         self._client, self._roster = client, roster
-        self._tenant, self._expires_at, self._id_of = tenant, expires_at, id_of
+        self._bearer, self._expires_at, self._id_of = bearer, expires_at, id_of
 
     async def answer(self, line: Line) -> Outcome | None:
         """Its outcome; None when the time of the batch ended first."""
@@ -71,7 +78,7 @@ class Asker:
 
     async def withdraw(self, line: Line) -> None:
         """Stop what was asked for a line, by whomever. Harmless for one that was not asked."""
-        with contextlib.suppress(InvalidRequest, NotFound, DeadlineExceeded):  # it never was
+        with contextlib.suppress(InvalidRequest, NotFound, PermissionDenied, DeadlineExceeded):  # it never was
             body = read_body(line)
             card = await self._card(body.model)
             order, _ = place(body, self._slip(self._id_of(line), card), card, 0)
@@ -97,15 +104,28 @@ class Asker:
         left_s = self._expires_at - time.time()
         if left_s <= 0:
             raise DeadlineExceeded("the batch has expired")
-        return Slip(id, card.name, left_s, self._tenant, "bulk", seed=int(id[:8], 16))
+        return Slip(id, card.name, left_s, self._bearer.id, "bulk", seed=int(id[:8], 16))
 
     async def _card(self, name: str) -> ModelCard:
-        """Of a model that somebody serves, or has served in the last day: its lines wait for a worker."""
+        """Of a model that somebody serves, or has served in the last day: its lines wait for a worker.
+
+        Raises:
+            ModelNotFound: there is none.
+            PermissionDenied: there is one, but not for this key.
+        """
+        try:
+            found = await self._find(name)
+        except ModelNotFound as error:
+            raise unknown(self._bearer, name, error) from None
+        if not may_use(self._bearer, found):
+            raise denied(name)
+        return found.card
+
+    async def _find(self, name: str) -> Model:
         while True:
             found = self._roster.census.find(name)
             try:
-                found = found or (await self._roster.refresh()).find(name)
-                return found.card if found else self._roster.census.resolve(name).card
+                return found or (await self._roster.refresh()).find(name) or self._roster.census.resolve(name)
             except Refused:
                 await asyncio.sleep(_PAUSE_S)
 

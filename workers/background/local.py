@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from queuechat.bus import Bus
 from queuechat.client import Client
+from queuechat.credentials import NOBODY
 from queuechat.dialects.lines import Line
 from queuechat.errors import InvalidRequest
 from queuechat.roster import Roster
@@ -118,7 +119,7 @@ class _Run:
             # Ids of this run alone: what an earlier one has cancelled is asked anew.
             name = secrets.token_hex(16)
             asker = Asker(
-                client, roster, tenant="", expires_at=time.time() + _DAY_S, id_of=lambda line: line_id(name, line)
+                client, roster, bearer=NOBODY, expires_at=time.time() + _DAY_S, id_of=lambda line: line_id(name, line)
             )
             window = Window(asker, size, self._keep, cancels=True)
             loop = asyncio.get_running_loop()

@@ -22,6 +22,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from queuechat.batches import ENDED, Batch, Lease, get_batch
+from queuechat.credentials import Bearer
 from queuechat.dialects.lines import Fault
 from queuechat.errors import FileMissing
 from queuechat.files import File, add_file
@@ -120,7 +121,7 @@ class Step:
     def _asker(self, batch: Batch) -> Asker:
         return Asker(
             *(self._desk.client, self._desk.roster),
-            tenant=batch.tenant,
+            bearer=Bearer(batch.tenant, models=tuple(batch.models)),
             expires_at=batch.expires_at,
             id_of=lambda line: line_id(batch.id, line),
         )
