@@ -1,9 +1,9 @@
 """How the next token is drawn: pure functions of logits, parameters, history and a counter.
 
 Order, as in transformers and vLLM: logit_bias, repetition penalty, presence and frequency penalties, what a grammar
-allows, temperature, top_k, top_p, min_p, then Gumbel noise; the token is the argmax (Gumbel-max: exactly a draw from the softmax). The
-noise of a token is a hash of (seed, choice, output position, token id), so neither the neighbours in a batch nor a
-restart in the middle of an answer can change it. Temperature 0 is greedy: no noise and no filter.
+allows, temperature, top_k, top_p, min_p, then Gumbel noise; the token is the argmax (Gumbel-max: exactly a draw from
+the softmax). The noise of a token is a hash of (seed, choice, output position, token id), so neither the neighbours in
+a batch nor a restart in the middle of an answer can change it. Temperature 0 is greedy: no noise and no filter.
 
 Everything works on `logits` of shape [rows, vocab] in float32. A filter costs only the rows that ask for it.
 """

@@ -14,26 +14,20 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-import orjson
 import torch
-from llguidance import LLExecutor, LLMatcher
+from llguidance import LLExecutor
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask_par
 from torch import Tensor
 
 from queuechat.errors import InvalidRequest
 from queuechat.protocol import Grammar, GrammarKind
-from workers.text.grammar import check_grammar, choices_of, schema_of
+from workers.engines.matching import compiled
+from workers.text.grammar import check_grammar
 
 KINDS: frozenset[GrammarKind] = frozenset({"json_schema", "json_object", "regex", "choice", "lark"})
 COMPILE_S = 5.0
 _KEPT = 64  # compiled grammars: most requests come with one of a few
 _COMPILING = 2  # at a time
-_ERROR = 500  # characters of an error that a user is shown
-
-#: Between the tokens of JSON: enough to indent with, but not so much that a model may go on with spaces for ever.
-_SPACE = r"[ \t]{1,64}|\r?\n[ \t]{0,64}"
-#: Overrides what a schema says of itself: a keyword that is not understood is an error, and oneOf is never "any of".
-_STRICT = {"lenient": False, "coerce_one_of": False, "whitespace_pattern": _SPACE}
 
 
 class Compiler:
@@ -61,30 +55,6 @@ class Compiler:
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-def compiled(lexicon: Any, grammar: Grammar) -> Any:
-    """An `LLMatcher`. Raises InvalidRequest, of `response_format`, with what llguidance says of the grammar."""
-    matcher = LLMatcher(lexicon, _translated(grammar), log_level=0)
-    if matcher.is_error():
-        raise InvalidRequest(
-            f"this {grammar.kind} cannot be used: {matcher.get_error()[:_ERROR]}", param="response_format"
-        )
-    return matcher
-
-
-def _translated(grammar: Grammar) -> str:
-    match grammar.kind:
-        case "regex":
-            return str(LLMatcher.grammar_from_regex(grammar.text))
-        case "lark":
-            return str(LLMatcher.grammar_from_lark(grammar.text))
-        case "choice":
-            words = " | ".join(orjson.dumps(choice).decode() for choice in choices_of(grammar))
-            return str(LLMatcher.grammar_from_lark(f"start: {words}"))
-        case _:
-            schema = orjson.dumps(schema_of(grammar)).decode()
-            return str(LLMatcher.grammar_from_json_schema(schema, overrides=_STRICT))
 
 
 class Masks:

@@ -1,7 +1,11 @@
-"""Grammars before an engine compiles them: whether they are of their kind, and small enough to be tried."""
+"""Grammars before an engine compiles them: whether they are of their kind and small enough, and all as Lark.
+
+The Lark is llguidance's, which both engines speak: transformers by the package, llama.cpp by what is built into it.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
@@ -12,6 +16,13 @@ from queuechat.protocol import Grammar
 MAX_BYTES = 64 << 10
 MAX_DEPTH = 32  # of JSON within JSON
 MAX_CHOICES = 1024
+
+_ESCAPE_OR_SLASH = re.compile(r"\\.|/", re.DOTALL)
+
+#: Between the tokens of JSON: enough to indent with, but not so much that a model may go on with spaces for ever.
+_SPACE = r"[ \t]{1,64}|\r?\n[ \t]{0,64}"
+#: Overrides what a schema says of itself: a keyword that is not understood is an error, and oneOf is never "any of".
+_STRICT = {"lenient": False, "coerce_one_of": False, "whitespace_pattern": _SPACE}
 
 
 def check_grammar(grammar: Grammar) -> None:
@@ -27,6 +38,22 @@ def check_grammar(grammar: Grammar) -> None:
         raise _refused(f"the {grammar.kind} is empty")
     elif grammar.kind not in ("regex", "lark", "json_object"):
         raise _refused(f"there is no grammar of kind {grammar.kind!r}")
+
+
+def lark_of(grammar: Grammar) -> str:
+    """The same language in llguidance's dialect of Lark; it may still be one that llguidance cannot compile."""
+    match grammar.kind:
+        case "lark":
+            return grammar.text
+        case "regex":
+            return f"start: /{_ESCAPE_OR_SLASH.sub(_escaped, grammar.text)}/"
+        case "choice":
+            return "start: " + " | ".join(orjson.dumps(choice).decode() for choice in choices_of(grammar))
+        case _:
+            schema = schema_of(grammar)
+            if isinstance(schema, bool):
+                schema = {} if schema else {"not": {}}
+            return "start: %json " + orjson.dumps({**schema, "x-guidance": _STRICT}).decode()
 
 
 def schema_of(grammar: Grammar) -> Any:
@@ -73,3 +100,8 @@ def _items(node: dict[str, Any] | list[Any]) -> list[Any]:
 
 def _refused(why: str) -> InvalidRequest:
     return InvalidRequest(why, param="response_format")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """A slash would end a regular expression of Lark; what is escaped already stays so."""
+    return r"\/" if found[0] == "/" else found[0]

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from queuechat.protocol import Sampling
+from queuechat.protocol import Grammar, Logprob, Sampling
 from workers.engines.base import Engine, Finished, Prompt, Step, Tokens
 
 PATIENCE_S = 120.0  # a safety net, not a measurement
@@ -27,6 +27,10 @@ class Transcript:
     @property
     def ids(self) -> list[int]:
         return [id for chunk in self.chunks for id in chunk.ids]
+
+    @property
+    def logprobs(self) -> list[Logprob]:
+        return [logprob for chunk in self.chunks for logprob in chunk.logprobs]
 
     @property
     def ends(self) -> list[Finished]:
@@ -58,11 +62,13 @@ class Driver:
         prefix: Sequence[int] = (),
         sampling: Sampling = GREEDY,
         stop: frozenset[int] = frozenset(),
+        logprobs: int | None = None,
+        grammar: Grammar | None = None,
     ) -> Prompt:
         """A sequence under a fresh name."""
         self._named += 1
         ids = self.engine.vocabulary.encode(text, add_special=True)
-        return Prompt(f"s{self._named}", ids, max_new, tuple(prefix), stop, sampling)
+        return Prompt(f"s{self._named}", ids, max_new, tuple(prefix), stop, sampling, logprobs, grammar)
 
     async def run(self, *prompts: Prompt) -> list[Transcript]:
         """Admits them all at once and waits for their ends."""
