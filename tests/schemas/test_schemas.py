@@ -1,4 +1,4 @@
-"""Under a JSON Schema every answer that ends by itself is valid, at temperature 1. `python -m tests.schemas` asks more."""
+"""Under a JSON Schema every answer that ends by itself is valid, at temperature 1 (at length: `-m tests.schemas`)."""
 
 from __future__ import annotations
 
