@@ -17,6 +17,7 @@ AT_A_TIME = 16
 
 async def measure(engine: str, first: int, count: int) -> list[Judged]:
     driver = await started(engine, ENGINES[engine]())
+    driver.patience_s = 3600.0
     answers: list[Judged] = []
     try:
         for start in range(first, first + count, AT_A_TIME):

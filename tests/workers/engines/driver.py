@@ -50,6 +50,7 @@ class Driver:
         self.engine = engine
         self.transcripts: defaultdict[str, Transcript] = defaultdict(Transcript)
         self.over = asyncio.Event()
+        self.patience_s = PATIENCE_S
         self._news = asyncio.Condition()
         self._named = 0
         self._reader = asyncio.create_task(self._read())
@@ -92,7 +93,7 @@ class Driver:
 
     async def until(self, id: str, done: Callable[[Transcript], bool]) -> Transcript:
         """Waits for an event after which `done` holds."""
-        async with asyncio.timeout(PATIENCE_S), self._news:
+        async with asyncio.timeout(self.patience_s), self._news:
             await self._news.wait_for(lambda: done(self.transcripts[id]))
         return self.transcripts[id]
 
