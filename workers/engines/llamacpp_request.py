@@ -29,7 +29,7 @@ def completion_request(prompt: Prompt, *, context: int, vocabulary: int, ends: f
     sampling = prompt.sampling
     _check(sampling, vocabulary)
     prefix = [] if prompt.grammar else prompt.prefix_ids
-    grammar = {"grammar": f"%llguidance {{}}\n{lark_of(prompt.grammar)}"} if prompt.grammar else {}
+    grammar = {"grammar": f"%llguidance {{}}\n{lark_of(prompt.grammar, any_space=True)}"} if prompt.grammar else {}
     penalised = sampling.repetition_penalty != 1.0 or sampling.frequency_penalty != 0.0
     return {
         "prompt": [*prompt.prompt_ids, *prefix],

@@ -16,13 +16,13 @@ from workers.text.grammar import lark_of
 _ERROR = 400  # characters of an error that a user is shown
 
 
-def compiled(lexicon: Any, grammar: Grammar) -> Any:
+def compiled(lexicon: Any, grammar: Grammar, *, any_space: bool = False) -> Any:
     """An `LLMatcher` at the beginning of the grammar, over the tokens of an `LLTokenizer`.
 
     Raises:
         InvalidRequest: of `response_format`, with what llguidance says of the grammar.
     """
-    matcher = LLMatcher(lexicon, LLMatcher.grammar_from_lark(lark_of(grammar)), log_level=0)
+    matcher = LLMatcher(lexicon, LLMatcher.grammar_from_lark(lark_of(grammar, any_space=any_space)), log_level=0)
     if matcher.is_error():
         why = _said(matcher.get_error(), grammar)
         raise InvalidRequest(f"this {grammar.kind} cannot be used: {why}", param="response_format")
@@ -30,11 +30,11 @@ def compiled(lexicon: Any, grammar: Grammar) -> Any:
 
 
 class ByteMatcher:
-    """Follows the bytes of an answer, whatever tokens they are cut into."""
+    """Follows the bytes of an answer, whatever tokens they are cut into; in JSON there may be any space."""
 
     def __init__(self, grammar: Grammar):
         """Raises InvalidRequest, of `response_format`, for a grammar that cannot be used."""
-        self._matcher = compiled(_bytes(), grammar)
+        self._matcher = compiled(_bytes(), grammar, any_space=True)
 
     def follow(self, pieces: Iterable[bytes]) -> bool:
         """Whether the grammar allows these bytes next; once it did not, it never does."""

@@ -22,7 +22,7 @@ _ESCAPE_OR_SLASH = re.compile(r"\\.|/", re.DOTALL)
 #: Between the tokens of JSON: enough to indent with, but not so much that a model may go on with spaces for ever.
 _SPACE = r"[ \t]{1,64}|\r?\n[ \t]{0,64}"
 #: Overrides what a schema says of itself: a keyword that is not understood is an error, and oneOf is never "any of".
-_STRICT = {"lenient": False, "coerce_one_of": False, "whitespace_pattern": _SPACE}
+_STRICT = {"lenient": False, "coerce_one_of": False}
 
 
 def check_grammar(grammar: Grammar) -> None:
@@ -40,8 +40,11 @@ def check_grammar(grammar: Grammar) -> None:
         raise _refused(f"there is no grammar of kind {grammar.kind!r}")
 
 
-def lark_of(grammar: Grammar) -> str:
-    """The same language in llguidance's dialect of Lark; it may still be one that llguidance cannot compile."""
+def lark_of(grammar: Grammar, *, any_space: bool = False) -> str:
+    """The same language in llguidance's dialect of Lark; it may still be one that llguidance cannot compile.
+
+    `any_space` sets no bounds to the space in JSON: the llguidance in xllamacpp does not heed them.
+    """
     match grammar.kind:
         case "lark":
             return grammar.text
@@ -53,7 +56,8 @@ def lark_of(grammar: Grammar) -> str:
             schema = schema_of(grammar)
             if isinstance(schema, bool):
                 schema = {} if schema else {"not": {}}
-            return "start: %json " + orjson.dumps({**schema, "x-guidance": _STRICT}).decode()
+            options = _STRICT if any_space else {**_STRICT, "whitespace_pattern": _SPACE}
+            return "start: %json " + orjson.dumps({**schema, "x-guidance": options}).decode()
 
 
 def schema_of(grammar: Grammar) -> Any:

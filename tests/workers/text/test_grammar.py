@@ -45,7 +45,7 @@ def test_a_schema_cannot_ask_for_being_ignored() -> None:
         (Grammar("regex", "a\nb"), ["a\nb"], ["ab"]),
         (Grammar("choice", json.dumps(['"\\/\n\t', "日本", "\u0001"])), ['"\\/\n\t', "日本", "\u0001"], ["日", "n"]),
         (Grammar("json_schema", "true"), ["[1]", '{"a": null}'], ["[1"]),
-        (Grammar("json_object"), ['{\n  "a": []\n}'], ["[]", "{" + " " * 200 + "}"]),
+        (Grammar("json_object"), ['{\n  "a": []\n}'], ["[]", "{"]),
     ],
     ids=["slashes", "newline", "choice", "anything", "object"],
 )
