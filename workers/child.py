@@ -135,6 +135,8 @@ class Child:
             "resume": caps.resume,
             "embeds": caps.embeds,
             "device": caps.device,
+            "grammars": sorted(caps.grammars),
+            "logprobs": caps.logprobs,
         }
 
     async def _report(self, consumer: Consumer) -> None:

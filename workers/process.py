@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -30,6 +30,8 @@ class Status:
     resume: str = "distribution"
     embeds: bool = False
     device: str = ""
+    grammars: list[str] = field(default_factory=list)
+    logprobs: bool = False
     steps: int = 0
     tokens: int = 0
     running: int = 0

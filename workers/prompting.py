@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from queuechat.errors import ContextLengthExceeded, InvalidRequest
 from queuechat.protocol import Job
 from workers.engines.base import Caps, Prompt, Vocabulary
+from workers.text.grammar import check_grammar
 from workers.text.template import render
 
 
@@ -56,7 +57,12 @@ def prompt_of(job: Job, id: str, prompt_ids: list[int], prefix_ids: list[int], s
 
     Raises:
         ContextLengthExceeded: prompt and answer do not fit; the message names the lengths.
+        InvalidRequest: the grammar is too large or not of its kind, or the answer is not allowed to end where it says.
     """
+    if job.grammar is not None:
+        check_grammar(job.grammar)
+        if job.ignore_eos:
+            raise InvalidRequest("under a grammar the end of the answer cannot be ignored", param="ignore_eos")
     room = caps.context_length - len(prompt_ids)
     if room < 1:
         raise ContextLengthExceeded(
@@ -78,4 +84,6 @@ def prompt_of(job: Job, id: str, prompt_ids: list[int], prefix_ids: list[int], s
         max_new=room if job.max_tokens is None else job.max_tokens,
         stop_ids=frozenset() if job.ignore_eos else speech.vocabulary.eos_ids,
         sampling=job.sampling,
+        logprobs=job.logprobs,
+        grammar=job.grammar,
     )

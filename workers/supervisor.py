@@ -259,6 +259,8 @@ class Supervisor:
             embeds=status.embeds,
             resume="exact" if status.resume == "exact" else "distribution",
             created=self._started // 1000,
+            grammars=status.grammars,
+            logprobs=status.logprobs,
         )
 
     async def _goodbye(self) -> None:

@@ -43,6 +43,7 @@ class GgufVocabulary:
             if (id := metadata.get(f"tokenizer.ggml.{key}_token_id")) is not None and id < len(tokens)
         }
         self._tokenize = tokenize
+        self._tokens = tokens
         self._pieces = _pieces(metadata, tokens, self.eos_ids)
         byte_level = metadata["tokenizer.ggml.model"] == "gpt2"
         self._drop_space = bool(metadata.get("tokenizer.ggml.add_space_prefix", not byte_level)) and not byte_level
@@ -57,6 +58,9 @@ class GgufVocabulary:
         pieces = self._pieces
         text = b"".join([pieces[id] for id in ids]).decode("utf-8", "replace")
         return text[1:] if self._drop_space and text.startswith(" ") else text
+
+    def bytes_of(self, id: int) -> bytes:
+        return self._pieces[id] or self._tokens[id].encode()
 
     def piece(self, id: int) -> bytes:
         """Bytes of one token inside a text; empty for a special one."""
