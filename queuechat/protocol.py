@@ -56,7 +56,10 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One sequence to generate, or one list of inputs to embed. Exactly one of messages, prompt, inputs is set."""
+    """One sequence to generate, or one list of inputs to embed. Exactly one of messages, prompt, inputs is set.
+
+    `tools` are for the chat template, in OpenAI's form, which is also that of templates.
+    """
 
     id: str
     model: str
@@ -71,6 +74,7 @@ class Job:
     lane: Literal["jobs", "bulk"] = "jobs"
     tenant: str = ""
     deadline_s: float = 600.0
+    tools: list[dict[str, Any]] = field(default_factory=list)
 
     def encode(self) -> bytes:
         return VERSION + orjson.dumps(asdict(self), option=orjson.OPT_NON_STR_KEYS)
@@ -203,7 +207,10 @@ def decode_event(raw: bytes) -> Chunk | End:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What a model is; the same for all its workers."""
+    """What a model is; the same for all its workers.
+
+    `tool_format` is how it writes calls of tools, `reasoning` the tag around its thoughts; "" when it has none.
+    """
 
     name: str
     aliases: list[str] = field(default_factory=list)
@@ -213,6 +220,8 @@ class ModelCard:
     embeds: bool = False
     resume: Literal["exact", "distribution"] = "distribution"
     created: int = 0
+    tool_format: str = ""
+    reasoning: str = ""
 
     def encode(self) -> bytes:
         return VERSION + orjson.dumps(asdict(self))
