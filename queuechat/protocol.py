@@ -54,6 +54,22 @@ class Sampling:
     choice: int = 0
 
 
+GrammarKind = Literal["json_schema", "json_object", "regex", "choice", "lark"]
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """What an answer must look like. `text` is, by kind: a JSON Schema; nothing; a regular expression for the whole
+    answer; a JSON list of strings, of which the answer is one; a Lark grammar.
+    """
+
+    kind: GrammarKind
+    text: str = ""
+
+
+MAX_LOGPROBS = 20  # alternatives of a token
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One sequence to generate, or one list of inputs to embed. Exactly one of messages, prompt, inputs is set.
@@ -71,10 +87,12 @@ class Job:
     stop: list[str] = field(default_factory=list)
     ignore_eos: bool = False
     template_args: dict[str, Any] = field(default_factory=dict)
+    tools: list[dict[str, Any]] = field(default_factory=list)
     lane: Literal["jobs", "bulk"] = "jobs"
     tenant: str = ""
     deadline_s: float = 600.0
-    tools: list[dict[str, Any]] = field(default_factory=list)
+    logprobs: int | None = None  #: alternatives of each token, 0 to MAX_LOGPROBS; None: no log probabilities at all
+    grammar: Grammar | None = None
 
     def encode(self) -> bytes:
         return VERSION + orjson.dumps(asdict(self), option=orjson.OPT_NON_STR_KEYS)
@@ -86,9 +104,33 @@ class Job:
         try:
             sampling = body.pop("sampling")
             sampling["logit_bias"] = {int(k): v for k, v in sampling["logit_bias"].items()}
-            return cls(sampling=Sampling(**sampling), **body)
+            grammar = body.pop("grammar", None)
+            return cls(sampling=Sampling(**sampling), grammar=Grammar(**grammar) if grammar else None, **body)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a job of this release: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Logprob:
+    """How likely the model found one token (natural logarithm), before temperature, bias, penalties and grammar.
+
+    Tokens are bytes, since one may be half a UTF-8 character. `top` are the likeliest at this place, best first,
+    whether taken or not. `logprob` is None where an engine does not tell it.
+    """
+
+    token: bytes
+    logprob: float | None
+    top: list[tuple[bytes, float]] = field(default_factory=list)
+
+    def pack(self) -> list[Any]:
+        """For JSON, which has no bytes: a letter U+0000 to U+00FF for each."""
+        top = [[token.decode("latin-1"), logprob] for token, logprob in self.top]
+        return [self.token.decode("latin-1"), self.logprob, top]
+
+    @classmethod
+    def unpack(cls, packed: list[Any]) -> Logprob:
+        token, logprob, top = packed
+        return cls(token.encode("latin-1"), logprob, [(other.encode("latin-1"), value) for other, value in top])
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +138,7 @@ class Chunk:
     """Tokens [offset, offset + count) of an answer, and the text that they add.
 
     Text may lag behind the ids: half a UTF-8 character or a possible stop string is held back. An embedding job
-    sends one item a chunk, as base64 of little-endian float32.
+    sends one item a chunk, as base64 of little-endian float32. `logprobs` are as many as ids, or none.
     """
 
     offset: int
@@ -104,6 +146,7 @@ class Chunk:
     text: str = ""
     ids: list[int] = field(default_factory=list)
     vector: str = ""
+    logprobs: list[Logprob] = field(default_factory=list)
 
     @property
     def end(self) -> int:
@@ -122,6 +165,8 @@ class Chunk:
             body["i"] = self.ids
         if self.vector:
             body["v"] = self.vector
+        if self.logprobs:
+            body["l"] = [logprob.pack() for logprob in self.logprobs]
         return VERSION + orjson.dumps(body)
 
 
@@ -193,7 +238,8 @@ def decode_event(raw: bytes) -> Chunk | End:
     body = _load(raw)
     verdict = body.get("end")
     if verdict is None:
-        return Chunk(body["o"], body["n"], body.get("t", ""), body.get("i", []), body.get("v", ""))
+        logprobs = [Logprob.unpack(packed) for packed in body.get("l", [])]
+        return Chunk(body["o"], body["n"], body.get("t", ""), body.get("i", []), body.get("v", ""), logprobs)
     error = verdict.get("error")
     return End(
         reason=Reason(verdict["reason"]),
@@ -218,10 +264,12 @@ class ModelCard:
     engine: str = ""
     source: str = ""
     embeds: bool = False
-    resume: Literal["exact", "distribution"] = "distribution"
-    created: int = 0
     tool_format: str = ""
     reasoning: str = ""
+    resume: Literal["exact", "distribution"] = "distribution"
+    created: int = 0
+    grammars: list[str] = field(default_factory=list)  #: kinds of grammar that it can be held to
+    logprobs: bool = False
 
     def encode(self) -> bytes:
         return VERSION + orjson.dumps(asdict(self))
