@@ -93,9 +93,7 @@ def _grammar(body: ChatRequest, card: ModelCard) -> Grammar | None:
 def _forced(body: ChatRequest, card: ModelCard) -> Grammar:
     param = "function_call" if body.legacy else "tool_choice"
     if body.grammar:
-        raise InvalidRequest(
-            f"`{body.constraint}` must be left out where a tool must be called", param=body.constraint
-        )
+        raise InvalidRequest(f"`{body.constraint}` must be left out where a tool must be called", param=body.constraint)
     if "json_schema" not in card.grammars:
         raise UnsupportedParameter(
             f"the engine of the model {body.model!r} cannot be held to a JSON Schema, so that a call cannot be forced: "

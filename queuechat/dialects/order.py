@@ -31,8 +31,8 @@ class Slip:
 @dataclass(frozen=True, slots=True)
 class Order:
     """The jobs of one request. `name` is the model as the user called it, `siblings` how many answers share each
-    prompt, `echo` the text that each answer begins with, `idem` the digests of idempotency key and body. `manner` is how the answers are read,
-    `showing` how they are shown."""
+    prompt, `echo` the text that each answer begins with, `idem` the digests of idempotency key and body. `manner` is
+    how the answers are read, `showing` how they are shown."""
 
     jobs: Sequence[Job]
     name: str

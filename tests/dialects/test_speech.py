@@ -176,10 +176,9 @@ def test_a_call_follows_thoughts_and_none_is_read_within_them() -> None:
     assert told(manner("hermes", "think"), text) == wanted
 
 
-WORDS = st.sampled_from([
-    "<tool_call>", "</tool_call>", "<|python_tag|>", "[TOOL_CALLS]", "[ARGS]", "<think>", "</think>", LOOK_JSON, ADD_JSON,
-    '{"name": "look", ', '"arguments": {', '"x', "}", "{", "[", "]", ",", ";", "\\", '"', "<", " ", "\n", "so", "null", "é",
-])  # fmt: skip
+MARKS = ["<tool_call>", "</tool_call>", "<|python_tag|>", "[TOOL_CALLS]", "[ARGS]", "<think>", "</think>"]
+PIECES = ['{"name": "look", ', '"arguments": {', '"x', *'{}[],;\\"< \n', "so", "null", "é"]
+WORDS = st.sampled_from([*MARKS, *PIECES, LOOK_JSON, ADD_JSON])
 
 
 @given(
@@ -187,9 +186,7 @@ WORDS = st.sampled_from([
     st.lists(WORDS, max_size=14).map("".join), st.lists(st.integers(0, 200), max_size=12),
 )  # fmt: skip
 @example("hermes", "think", 0, f"<think>a</think><tool_call>{LOOK_JSON}</tool_call>", [3, 9, 30])
-def test_any_cut_of_any_text_gives_the_same_parts(
-    form: str, tag: str, most: int, text: str, cuts: list[int]
-) -> None:
+def test_any_cut_of_any_text_gives_the_same_parts(form: str, tag: str, most: int, text: str, cuts: list[int]) -> None:
     places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
     pieces = [text[a:b] for a, b in pairwise(places)]
     how = manner(form, tag, most)

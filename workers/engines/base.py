@@ -18,9 +18,9 @@ Everything that is text (templates, detokenising, stop strings) is above the eng
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 from queuechat.errors import InvalidRequest
 from queuechat.protocol import Sampling
@@ -87,6 +87,9 @@ class Vocabulary(Protocol):
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of the ids without special tokens; an incomplete UTF-8 tail decodes to U+FFFD."""
+
+    def keeping(self, words: Collection[str]) -> Self:
+        """One whose `decode` keeps these special tokens, those of them that there are and that end no answer."""
 
 
 class Engine(Protocol):

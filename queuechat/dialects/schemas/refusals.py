@@ -69,7 +69,7 @@ COMPLETIONS: Mapping[str, Neutral] = {
 EMBEDDINGS: Mapping[str, Neutral] = {}
 
 #: What a template gets from us; the same names as in workers/text/template.py.
-_RESERVED = frozenset({"messages", "special_tokens", "add_generation_prompt"})
+_RESERVED = frozenset({"messages", "tools", "special_tokens", "add_generation_prompt"})
 
 
 def refuse_unsupported(body: Mapping[str, Any], refused: Mapping[str, Neutral]) -> None:
