@@ -267,7 +267,8 @@ async def test_log_probabilities_come_for_every_token_whole_and_streamed(site: S
     async with site.sdk.chat.completions.stream(**body) as stream:
         streamed = (await stream.get_final_completion()).choices[0].logprobs
     await told
-    assert whole is not None and streamed is not None
+    assert whole is not None
+    assert streamed is not None
     assert whole.content == streamed.content
     first, second = whole.content or []
     assert (first.bytes, first.logprob, [top.bytes for top in first.top_logprobs]) == ([0xC3], -0.5, [[0xC3], [97]])
