@@ -7,15 +7,17 @@ A `Job` asks for one sequence (one choice of a request) or one list of embedding
 
 from __future__ import annotations
 
-import hashlib
 import secrets
-import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Literal
 
 import orjson
+
+from queuechat.tokens import MAX_LOGPROBS as MAX_LOGPROBS
+from queuechat.tokens import Logprob as Logprob
+from queuechat.tokens import PrefixHash as PrefixHash
 
 VERSION = b"1"
 
@@ -67,15 +69,9 @@ class Grammar:
     text: str = ""
 
 
-MAX_LOGPROBS = 20  # alternatives of a token
-
-
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One sequence to generate, or one list of inputs to embed. Exactly one of messages, prompt, inputs is set.
-
-    `tools` are for the chat template, in OpenAI's form, which is also that of templates.
-    """
+    """One sequence to generate, or one list of inputs to embed. Exactly one of messages, prompt, inputs is set."""
 
     id: str
     model: str
@@ -87,7 +83,7 @@ class Job:
     stop: list[str] = field(default_factory=list)
     ignore_eos: bool = False
     template_args: dict[str, Any] = field(default_factory=dict)
-    tools: list[dict[str, Any]] = field(default_factory=list)
+    tools: list[dict[str, Any]] = field(default_factory=list)  #: in OpenAI's form, which chat templates take
     lane: Literal["jobs", "bulk"] = "jobs"
     tenant: str = ""
     deadline_s: float = 600.0
@@ -108,29 +104,6 @@ class Job:
             return cls(sampling=Sampling(**sampling), grammar=Grammar(**grammar) if grammar else None, **body)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a job of this release: {error}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class Logprob:
-    """How likely the model found one token (natural logarithm), before temperature, bias, penalties and grammar.
-
-    Tokens are bytes, since one may be half a UTF-8 character. `top` are the likeliest at this place, best first,
-    whether taken or not. `logprob` is None where an engine does not tell it.
-    """
-
-    token: bytes
-    logprob: float | None
-    top: list[tuple[bytes, float]] = field(default_factory=list)
-
-    def pack(self) -> list[Any]:
-        """For JSON, which has no bytes: a letter U+0000 to U+00FF for each."""
-        top = [[token.decode("latin-1"), logprob] for token, logprob in self.top]
-        return [self.token.decode("latin-1"), self.logprob, top]
-
-    @classmethod
-    def unpack(cls, packed: list[Any]) -> Logprob:
-        token, logprob, top = packed
-        return cls(token.encode("latin-1"), logprob, [(other.encode("latin-1"), value) for other, value in top])
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,25 +141,6 @@ class Chunk:
         if self.logprobs:
             body["l"] = [logprob.pack() for logprob in self.logprobs]
         return VERSION + orjson.dumps(body)
-
-
-class PrefixHash:
-    """The hash of all token ids so far (BLAKE2b, 8 bytes, hex): equal ids, equal hash, however they were chunked."""
-
-    def __init__(self) -> None:
-        self._state = hashlib.blake2b(digest_size=8)
-        self.value = ""
-
-    def copy(self) -> PrefixHash:
-        """One that goes on from here on its own."""
-        other = PrefixHash()
-        other._state, other.value = self._state.copy(), self.value
-        return other
-
-    def update(self, ids: Sequence[int]) -> str:
-        self._state.update(struct.pack(f"<{len(ids)}I", *ids))
-        self.value = self._state.hexdigest()
-        return self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +207,7 @@ def decode_event(raw: bytes) -> Chunk | End:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What a model is; the same for all its workers.
-
-    `tool_format` is how it writes calls of tools, `reasoning` the tag around its thoughts; "" when it has none.
-    """
+    """What a model is; the same for all its workers."""
 
     name: str
     aliases: list[str] = field(default_factory=list)
@@ -264,8 +215,8 @@ class ModelCard:
     engine: str = ""
     source: str = ""
     embeds: bool = False
-    tool_format: str = ""
-    reasoning: str = ""
+    tool_format: str = ""  #: how it writes calls of tools
+    reasoning: str = ""  #: the tag around its thoughts
     resume: Literal["exact", "distribution"] = "distribution"
     created: int = 0
     grammars: list[str] = field(default_factory=list)  #: kinds of grammar that it can be held to

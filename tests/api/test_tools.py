@@ -50,7 +50,7 @@ async def test_a_whole_answer_holds_thoughts_and_calls(site: Site, clever: Hand)
     choice = (await asked).choices[0]
     assert claim.job.tools == TOOLS
     assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
-    assert choice.message.reasoning_content == "Where?"  # type: ignore[attr-defined]
+    assert choice.message.reasoning_content == "Where?"
     calls: Any = choice.message.tool_calls
     assert [(c.type, c.function.name, json.loads(c.function.arguments)["city"]) for c in calls] == [
         ("function", "weather", "Bern"),
@@ -156,7 +156,7 @@ async def test_a_call_that_must_come_is_a_grammar(
     asked = asyncio.create_task(site.sdk.chat.completions.create(**ask(clever, **fields)))
     claim = await clever.tell('[{"name": "time", "arguments": {"city": "Bern"}}]')
     choice = (await asked).choices[0]
-    assert [c.function.name for c in choice.message.tool_calls or []] == ["time"]  # type: ignore[union-attr]
+    assert [c.function.name for c in choice.message.tool_calls or []] == ["time"]
     assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
     grammar = claim.job.grammar
     assert grammar is not None

@@ -57,7 +57,7 @@ def source(name: str) -> str:
 
 
 def speech(template: str, asked: str | None = None) -> Speech:
-    return Speech(Letters(), template, tool_format_of(template, asked), reasoning_of(template))  # type: ignore[arg-type]
+    return Speech(Letters(), template, tool_format_of(template, asked), reasoning_of(template))
 
 
 def prompt(template: str, asked: str | None = None, **fields: Any) -> str:
