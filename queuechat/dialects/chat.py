@@ -19,7 +19,9 @@ _OF_JSON = ("json_schema", "json_object")
 
 
 def order_of(body: ChatRequest, slip: Slip, idem: tuple[str, str] | None = None) -> Order:
-    """Raises UnsupportedParameter for tools that the model cannot call, or cannot be made to call."""
+    """Raises UnsupportedParameter for what the model cannot: call tools, be made to, keep to a form, tell logprobs."""
+    if body.logprobs and not slip.card.logprobs:
+        raise UnsupportedParameter(f"the model {body.model!r} tells no logprobs: leave them out", param="logprobs")
     grammar = _grammar(body, slip.card)
     first = Job(
         id=slip.id,
@@ -70,6 +72,12 @@ def _unheld(body: ChatRequest, grammar: Grammar | None) -> list[str]:
 def _grammar(body: ChatRequest, card: ModelCard) -> Grammar | None:
     """What the answer is held to: its form, a list of calls, or either of them."""
     offered, asked = body.offered, body.grammar
+    if asked and asked.kind not in card.grammars:
+        raise UnsupportedParameter(
+            f"the engine of the model {body.model!r} cannot hold an answer to a {asked.kind}: leave "
+            f"`{body.constraint}` out, or pick another model",
+            param=body.constraint,
+        )
     if not offered:
         return asked
     if not card.tool_format:

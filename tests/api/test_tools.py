@@ -288,6 +288,20 @@ async def test_a_model_without_tools_refuses_them(site: Site, hand: Hand) -> Non
     check(await site.post(CHAT, ask(hand)), 400, "unsupported_parameter", "tools")
 
 
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"structured_outputs": {"regex": "a"}}, "structured_outputs.regex"),
+        ({"logprobs": True}, "logprobs"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+async def test_what_the_engine_cannot_do_is_refused_by_name(site: Site, hand: Hand, fields: Any, param: str) -> None:
+    body = {"model": hand.model, "messages": HELLO, **fields}
+    check(await site.post(CHAT, body), 400, "unsupported_parameter", param)
+
+
 async def test_a_call_cannot_be_forced_without_grammars(site: Site, bus: Bus, model: str) -> None:
     async with Hand(bus, model, tool_format="hermes") as hand:
         body = ask(hand, tool_choice="required")

@@ -48,6 +48,9 @@ class Letters:
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(("<|x|>" if "<|x|>" in self._kept else "") if id == -1 else chr(id) for id in ids)
 
+    def bytes_of(self, id: int) -> bytes:
+        return b"<|x|>" if id == -1 else chr(id).encode()
+
     def keeping(self, words: Collection[str]) -> Self:
         return type(self)(words)
 
