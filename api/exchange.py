@@ -32,7 +32,7 @@ class Exchange:
         self._failure: QueuechatError | None = None
         self._worded = False
         self._places = contextlib.AsyncExitStack()
-        self.tally = Tally(order.siblings)
+        self.tally = Tally(order.siblings, thinks=bool(order.manner.reasoning))
 
     async def __aenter__(self) -> Exchange:
         ticket, house = self._ticket, self._house

@@ -83,6 +83,7 @@ class Job:
     stop: list[str] = field(default_factory=list)
     ignore_eos: bool = False
     template_args: dict[str, Any] = field(default_factory=dict)
+    tools: list[dict[str, Any]] = field(default_factory=list)  #: in OpenAI's form, which chat templates take
     lane: Literal["jobs", "bulk"] = "jobs"
     tenant: str = ""
     deadline_s: float = 600.0
@@ -214,6 +215,8 @@ class ModelCard:
     engine: str = ""
     source: str = ""
     embeds: bool = False
+    tool_format: str = ""  #: how it writes calls of tools
+    reasoning: str = ""  #: the tag around its thoughts
     resume: Literal["exact", "distribution"] = "distribution"
     created: int = 0
     grammars: list[str] = field(default_factory=list)  #: kinds of grammar that it can be held to

@@ -27,6 +27,8 @@ class Status:
     ready: bool = False
     context_length: int = 0
     capacity: int = 0
+    tool_format: str = ""
+    reasoning: str = ""
     resume: str = "distribution"
     embeds: bool = False
     device: str = ""

@@ -255,6 +255,8 @@ class Supervisor:
             aliases=self._spec.aliases,
             context_length=status.context_length,
             engine=self._spec.engine,
+            tool_format=status.tool_format,
+            reasoning=status.reasoning,
             source=os.path.basename(self._spec.source),
             embeds=status.embeds,
             resume="exact" if status.resume == "exact" else "distribution",

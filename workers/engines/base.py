@@ -23,9 +23,9 @@ Everything that is text (templates, detokenising, stop strings) is above the eng
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 from queuechat.errors import InvalidRequest, UnsupportedParameter
 from queuechat.protocol import MAX_LOGPROBS, Grammar, GrammarKind, Logprob, Sampling
@@ -98,6 +98,9 @@ class Vocabulary(Protocol):
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of the ids without special tokens; an incomplete UTF-8 tail decodes to U+FFFD."""
+
+    def keeping(self, words: Collection[str]) -> Self:
+        """One whose `decode` keeps these special tokens, those of them that there are and that end no answer."""
 
     def bytes_of(self, id: int) -> bytes:
         """What one token stands for inside a text, maybe a part of a UTF-8 character; a special one as it is named."""

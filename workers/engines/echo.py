@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from queuechat.errors import EngineDied, InvalidRequest, UnsupportedParameter
 from workers.engines.base import Caps, Finished, Prompt, Step, Tokens, Vocabulary, refuse_beyond, refuse_unknown
@@ -34,6 +35,9 @@ class EchoVocabulary:
 
     def decode(self, ids: Sequence[int]) -> str:
         return b"".join(_piece(id) for id in ids).decode(errors="replace")
+
+    def keeping(self, words: Collection[str]) -> Self:
+        return self  # it has no special tokens that it says
 
     def bytes_of(self, id: int) -> bytes:
         return b"<eos>" if id == _EOS else _piece(id)

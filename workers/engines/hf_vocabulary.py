@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import copy
+import itertools
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from llguidance.hf import from_tokenizer
 
@@ -19,6 +21,7 @@ class HFVocabulary:
 
     def __init__(self, tokenizer: Any, generation_eos: int | Iterable[int] | None = None, size: int | None = None):
         self._tokenizer = tokenizer
+        self._kept: dict[int, str] = {}
         self._size = size
         self.eos_ids = frozenset(_ids(tokenizer.eos_token_id)) | frozenset(_ids(generation_eos))
         self.chat_template = _default_template(tokenizer.chat_template)
@@ -28,7 +31,24 @@ class HFVocabulary:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special)
         return ids
 
+    def keeping(self, words: Collection[str]) -> Self:
+        ids = {word: self._tokenizer.convert_tokens_to_ids(word) for word in words}
+        kept = {
+            id: word
+            for word, id in ids.items()
+            if id is not None and self._tokenizer.convert_ids_to_tokens(id) == word and not self.decode([id])
+        }
+        other = copy.copy(self)
+        other._kept = {id: word for id, word in kept.items() if id not in self.eos_ids}
+        return other
+
     def decode(self, ids: Sequence[int]) -> str:
+        if self._kept.keys().isdisjoint(ids):
+            return self._plain(ids)
+        runs = itertools.groupby(ids, key=self._kept.get)
+        return "".join(word * len(list(run)) if word else self._plain(list(run)) for word, run in runs)
+
+    def _plain(self, ids: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
