@@ -19,6 +19,7 @@ from api.drain import ClientGone
 from api.exchange import Exchange
 from api.house import House, Ticket, house_of, ticket_of
 from api.intake import hold_of
+from api.parts import PartFrames
 from api.writing import Writer
 from queuechat.dialects.order import Order
 from queuechat.dialects.style import Style
@@ -27,7 +28,7 @@ from queuechat.errors import QueuechatError
 
 log = logging.getLogger(__name__)
 
-_PLAIN = re.compile(r"[A-Za-z0-9_-]+")  # anything else could forge headers
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]+")  # anything else could forge headers
 
 LATE_S = 5.0  # Redis ends a late job by itself; this is for one that nobody watches any more
 
@@ -102,10 +103,8 @@ class StreamedAnswer(_Answering):
 
     def _frames(self, id: str) -> sse.Frames:
         order = self._order
-        return sse.Frames(
-            self._style, id, self._created, order.name, len(order.jobs),
-            usage=order.include_usage, echo=order.echo,
-        )  # fmt: skip
+        kind = sse.Frames if order.plain else PartFrames
+        return kind(self._style, id, self._created, order)
 
 
 class WholeAnswer(_Answering):

@@ -9,7 +9,7 @@ import time
 from api.house import House, Ticket
 from api.rating import headers_of
 from queuechat.client import Answer, Event, Waiting, failure_of
-from queuechat.dialects.order import Order, Tally
+from queuechat.dialects.order import Order
 from queuechat.errors import BusUnavailable, QueuechatError
 from queuechat.protocol import End
 from queuechat.rates import Standings
@@ -35,7 +35,7 @@ class Exchange:
         self._failure: QueuechatError | None = None
         self._worded = False
         self._places = contextlib.AsyncExitStack()
-        self.tally = Tally(order.siblings)
+        self.tally = order.tally()
 
     async def __aenter__(self) -> Exchange:
         ticket, house = self._ticket, self._house

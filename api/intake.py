@@ -42,7 +42,10 @@ async def read(request: Request, kind: type[B]) -> tuple[B, Model]:
 def slip_of(request: Request, house: House, model: Model, *, stream: bool) -> Slip:
     """What is known of a request beside its body."""
     ticket = ticket_of(request)
-    return Slip(ticket.id, model.card.name, deadline_of(request, house, stream=stream), ticket.tenant)
+    return Slip(
+        ticket.id, model.card.name, deadline_of(request, house, stream=stream), ticket.tenant,
+        card=model.card, reasoning_field=house.settings.reasoning_field,
+    )  # fmt: skip
 
 
 def patience_of(request: Request) -> float:

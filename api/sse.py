@@ -12,6 +12,7 @@ import orjson
 
 from api import problems
 from queuechat.client import Event, Waiting
+from queuechat.dialects.order import Order
 from queuechat.dialects.style import Style
 from queuechat.errors import QueuechatError
 from queuechat.protocol import Chunk, End
@@ -25,16 +26,16 @@ _HOLE = "\ue000text\ue000"  # a private-use character that no model name may hol
 class Frames:
     """The frames of one stream; only new text is encoded for each."""
 
-    def __init__(
-        self, style: Style, id: str, created: int, model: str, count: int, *, usage: bool, echo: Sequence[str]
-    ):
+    _nothing: str | None = ""  # the content of a message that has none yet
+
+    def __init__(self, style: Style, id: str, created: int, order: Order):
         self._style = style
-        self._base = {"id": style.prefix + id, "object": style.object, "created": created, "model": model}
-        self._usage = usage
-        self._echo = echo
-        self._count = count
+        self._base = {"id": style.prefix + id, "object": style.object, "created": created, "model": order.name}
+        self._usage = order.include_usage
+        self._echo = order.echo
+        self._count = len(order.jobs)
         self._opened = False
-        self._parts = [self._split(index) for index in range(count)]
+        self._parts = [self._split(index) for index in range(self._count)]
 
     def render(self, events: Sequence[tuple[int, Event]]) -> bytes:
         """One frame for each choice that has new text, then its last one if it ended; before the very first,
@@ -79,7 +80,7 @@ class Frames:
 
     def _open(self, index: int) -> bytes:
         if self._style.chat:
-            return frame(self._chunk(index, {"delta": {"role": "assistant", "content": ""}}))
+            return frame(self._chunk(index, {"delta": {"role": "assistant", "content": self._nothing}}))
         return frame(self._chunk(index, self._style.text(self._echo[index]))) if self._echo else b""
 
     def _chunk(self, index: int, part: dict[str, Any], reason: str | None = None) -> dict[str, Any]:

@@ -7,15 +7,17 @@ A `Job` asks for one sequence (one choice of a request) or one list of embedding
 
 from __future__ import annotations
 
-import hashlib
 import secrets
-import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Literal
 
 import orjson
+
+from queuechat.tokens import MAX_LOGPROBS as MAX_LOGPROBS
+from queuechat.tokens import Logprob as Logprob
+from queuechat.tokens import PrefixHash as PrefixHash
 
 VERSION = b"1"
 
@@ -54,6 +56,19 @@ class Sampling:
     choice: int = 0
 
 
+GrammarKind = Literal["json_schema", "json_object", "regex", "choice", "lark"]
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """What an answer must look like. `text` is, by kind: a JSON Schema; nothing; a regular expression for the whole
+    answer; a JSON list of strings, of which the answer is one; a Lark grammar.
+    """
+
+    kind: GrammarKind
+    text: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One sequence to generate, or one list of inputs to embed. Exactly one of messages, prompt, inputs is set."""
@@ -68,9 +83,12 @@ class Job:
     stop: list[str] = field(default_factory=list)
     ignore_eos: bool = False
     template_args: dict[str, Any] = field(default_factory=dict)
+    tools: list[dict[str, Any]] = field(default_factory=list)  #: in OpenAI's form, which chat templates take
     lane: Literal["jobs", "bulk"] = "jobs"
     tenant: str = ""
     deadline_s: float = 600.0
+    logprobs: int | None = None  #: alternatives of each token, 0 to MAX_LOGPROBS; None: no log probabilities at all
+    grammar: Grammar | None = None
 
     def encode(self) -> bytes:
         return VERSION + orjson.dumps(asdict(self), option=orjson.OPT_NON_STR_KEYS)
@@ -82,7 +100,8 @@ class Job:
         try:
             sampling = body.pop("sampling")
             sampling["logit_bias"] = {int(k): v for k, v in sampling["logit_bias"].items()}
-            return cls(sampling=Sampling(**sampling), **body)
+            grammar = body.pop("grammar", None)
+            return cls(sampling=Sampling(**sampling), grammar=Grammar(**grammar) if grammar else None, **body)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a job of this release: {error}") from error
 
@@ -92,7 +111,7 @@ class Chunk:
     """Tokens [offset, offset + count) of an answer, and the text that they add.
 
     Text may lag behind the ids: half a UTF-8 character or a possible stop string is held back. An embedding job
-    sends one item a chunk, as base64 of little-endian float32.
+    sends one item a chunk, as base64 of little-endian float32. `logprobs` are as many as ids, or none.
     """
 
     offset: int
@@ -100,6 +119,7 @@ class Chunk:
     text: str = ""
     ids: list[int] = field(default_factory=list)
     vector: str = ""
+    logprobs: list[Logprob] = field(default_factory=list)
 
     @property
     def end(self) -> int:
@@ -118,26 +138,9 @@ class Chunk:
             body["i"] = self.ids
         if self.vector:
             body["v"] = self.vector
+        if self.logprobs:
+            body["l"] = [logprob.pack() for logprob in self.logprobs]
         return VERSION + orjson.dumps(body)
-
-
-class PrefixHash:
-    """The hash of all token ids so far (BLAKE2b, 8 bytes, hex): equal ids, equal hash, however they were chunked."""
-
-    def __init__(self) -> None:
-        self._state = hashlib.blake2b(digest_size=8)
-        self.value = ""
-
-    def copy(self) -> PrefixHash:
-        """One that goes on from here on its own."""
-        other = PrefixHash()
-        other._state, other.value = self._state.copy(), self.value
-        return other
-
-    def update(self, ids: Sequence[int]) -> str:
-        self._state.update(struct.pack(f"<{len(ids)}I", *ids))
-        self.value = self._state.hexdigest()
-        return self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +192,8 @@ def decode_event(raw: bytes) -> Chunk | End:
     body = _load(raw)
     verdict = body.get("end")
     if verdict is None:
-        return Chunk(body["o"], body["n"], body.get("t", ""), body.get("i", []), body.get("v", ""))
+        logprobs = [Logprob.unpack(packed) for packed in body.get("l", [])]
+        return Chunk(body["o"], body["n"], body.get("t", ""), body.get("i", []), body.get("v", ""), logprobs)
     error = verdict.get("error")
     return End(
         reason=Reason(verdict["reason"]),
@@ -211,8 +215,12 @@ class ModelCard:
     engine: str = ""
     source: str = ""
     embeds: bool = False
+    tool_format: str = ""  #: how it writes calls of tools
+    reasoning: str = ""  #: the tag around its thoughts
     resume: Literal["exact", "distribution"] = "distribution"
     created: int = 0
+    grammars: list[str] = field(default_factory=list)  #: kinds of grammar that it can be held to
+    logprobs: bool = False
 
     def encode(self) -> bytes:
         return VERSION + orjson.dumps(asdict(self))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     deadline_s: float = Field(600.0, gt=0, description="seconds after which an unanswered request is given up")
     grace_s: float = Field(15.0, ge=0, description="seconds a request goes on with nobody reading; 0: for ever")
     hold_s: float = Field(5.0, ge=0, description="seconds to wait for the first word before a stream's 200 is sent")
+    reasoning_field: Literal["reasoning_content", "reasoning"] = Field(
+        "reasoning_content", description="field of a chat answer that a model's thoughts are in"
+    )
     drain_s: float = Field(30.0, ge=0, description="seconds that running requests get at shutdown")
     hang_s: float = Field(60.0, gt=0, description="seconds without an engine step before its child is replaced")
 

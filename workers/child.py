@@ -29,6 +29,7 @@ from workers.engines.base import Engine
 from workers.models import Spec
 from workers.process import EX_CONFIG, EX_ENGINE
 from workers.prompting import Speech
+from workers.text.abilities import reasoning_of, tool_format_of
 from workers.text.template import load_template
 
 log = logging.getLogger(__name__)
@@ -96,6 +97,16 @@ def _llamacpp(spec: Spec) -> Engine:
     return engine
 
 
+def speech_of(engine: Engine, template: str, spec: Spec) -> Speech:
+    """How its model speaks: as the spec says, else as the chat template tells.
+
+    Raises:
+        Misconfigured: the template is not valid Jinja, or has no place for tools that it should render.
+    """
+    tool_format = tool_format_of(template, spec.tool_format)
+    return Speech(engine.vocabulary, template, tool_format, reasoning_of(template, spec.reasoning))
+
+
 _BUILDERS = {"echo": _echo, "transformers": _transformers, "llamacpp": _llamacpp}
 
 
@@ -115,9 +126,9 @@ class Child:
             bus = await Bus(spec.redis_url, patience_s=math.inf).open()
             await asyncio.to_thread(engine.start)
             template = load_template(spec.chat_template) if spec.chat_template else engine.vocabulary.chat_template
-            speech = Speech(engine.vocabulary, template or "")
+            speech = speech_of(engine, template or "", spec)
             self._consumer = Consumer(bus, engine, speech, model=spec.model, worker=spec.worker, life=spec.life)
-            self._tell(self._ready(engine))
+            self._tell(self._ready(engine) | {"tool_format": speech.tool_format, "reasoning": speech.reasoning})
             reporting = asyncio.create_task(self._report(self._consumer), name="status")
             await self._consumer.run()
             reporting.cancel()
@@ -135,6 +146,8 @@ class Child:
             "resume": caps.resume,
             "embeds": caps.embeds,
             "device": caps.device,
+            "grammars": sorted(caps.grammars),
+            "logprobs": caps.logprobs,
         }
 
     async def _report(self, consumer: Consumer) -> None:

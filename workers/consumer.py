@@ -13,7 +13,7 @@ import time
 
 from queuechat import keys
 from queuechat.bus import Bus, Claim, Claims, Item, Verdict
-from queuechat.errors import EngineDied, QueuechatError
+from queuechat.errors import EngineDied, InvalidRequest, QueuechatError
 from queuechat.failpoints import failpoint
 from queuechat.protocol import End, Reason
 from workers.claiming import Claimer
@@ -180,7 +180,7 @@ class Consumer:
                 continue
             if isinstance(event, Tokens):
                 self.tokens += len(event.ids)
-                held.add(event.ids)
+                held.add(event.ids, event.logprobs)
             else:
                 del self._sequences[event.id]
                 _finished(held, event)
@@ -289,4 +289,5 @@ def _finished(held: Generation, event: Finished) -> None:
         case "error":
             if event.retryable:
                 raise EngineDied(event.error)
-            held.fail(QueuechatError(event.error), len(held.prompt.prompt_ids))
+            error = InvalidRequest(event.error, param=event.param) if event.param else QueuechatError(event.error)
+            held.fail(error, len(held.prompt.prompt_ids))

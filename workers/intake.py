@@ -48,7 +48,9 @@ class Intake:
         prefix_ids = await self._delivered(claim) if claim.offset else []
         # The engine may still be busy ending an earlier epoch of the same job: its events must not be taken for ours.
         prompt = prompt_of(job, f"{job.id}#{claim.epoch}", prompt_ids, prefix_ids, self._speech, self._caps)
-        transcript = Transcript(self._speech.vocabulary, stop=job.stop, stop_ids=prompt.stop_ids)
+        opening = self._speech.opening(job, prompt_ids)
+        decoder = self._speech.decoder(job)
+        transcript = Transcript(decoder, stop=job.stop, stop_ids=prompt.stop_ids, opening=opening)
         return Generation(claim, prompt, transcript)
 
     async def _prompt_ids(self, job: Job) -> list[int]:

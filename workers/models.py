@@ -16,7 +16,8 @@ from queuechat.errors import Misconfigured
 
 EngineName = Literal["echo", "transformers", "llamacpp"]
 
-#: What an engine honours beyond what all do: --name, --max-running, --max-context and --chat-template.
+#: What an engine honours beyond what all do: --name, --max-running, --max-context, --chat-template,
+#: --tool-format and --reasoning-tag.
 HONOURED: dict[EngineName, frozenset[str]] = {
     "echo": frozenset({"echo_rate"}),
     "llamacpp": frozenset({"device", "dtype", "threads"}),
@@ -45,6 +46,8 @@ class Spec:
     max_context: int | None = None
     threads: int | None = None
     chat_template: str | None = None
+    tool_format: str | None = None  # None: as the chat template tells
+    reasoning: str | None = None
     echo_rate: float = 0.0
     log_level: str = "info"
     log_json: bool = False

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -27,9 +27,13 @@ class Status:
     ready: bool = False
     context_length: int = 0
     capacity: int = 0
+    tool_format: str = ""
+    reasoning: str = ""
     resume: str = "distribution"
     embeds: bool = False
     device: str = ""
+    grammars: list[str] = field(default_factory=list)
+    logprobs: bool = False
     steps: int = 0
     tokens: int = 0
     running: int = 0

@@ -3,19 +3,55 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
-from queuechat.errors import ContextLengthExceeded, InvalidRequest
+from queuechat.dialects.speech import markers
+from queuechat.dialects.speech.manner import tags
+from queuechat.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
 from queuechat.protocol import Job
 from workers.engines.base import Caps, Prompt, Vocabulary
-from workers.text.template import render
+from workers.text.calling import in_words, speaks_of_tools, with_short_ids
+from workers.text.grammar import check_grammar
+from workers.text.template import render, variables
+
+_TAG_IDS = 16  # a tag that is no token of its own, and whitespace after it, are well within
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Speech:
-    """How a model reads: its vocabulary, and the chat template in force ("" when it has none)."""
+    """How a model reads and writes: its vocabulary, the chat template in force ("" when it has none), the format of its
+    calls of tools and the tag of its thoughts ("" for neither)."""
 
     vocabulary: Vocabulary
     template: str
+    tool_format: str = ""
+    reasoning: str = ""
+
+    def decoder(self, job: Job) -> Vocabulary:
+        """What keeps the special tokens by which calls and thoughts are known."""
+        return self._with_calls if job.tools else self._with_thoughts
+
+    def opening(self, job: Job, prompt_ids: list[int]) -> str:
+        """The tag of thoughts, when the prompt ends with it: templates of some models open it for them. A grammar
+        begins where the prompt ends, so that there are no thoughts under it."""
+        if not self.reasoning or job.messages is None or job.grammar is not None:
+            return ""
+        tag, _ = tags(self.reasoning)
+        end = self._with_thoughts.decode(prompt_ids[-_TAG_IDS:])
+        return f"{tag}\n" if end.rstrip().endswith(tag) else ""
+
+    @cached_property
+    def _with_thoughts(self) -> Vocabulary:
+        return self.vocabulary.keeping(markers("", self.reasoning))
+
+    @cached_property
+    def _with_calls(self) -> Vocabulary:
+        return self.vocabulary.keeping(markers(self.tool_format, self.reasoning))
+
+    @cached_property
+    def _knows_tools(self) -> bool:
+        return "tools" in variables(self.template)
 
     def ids_of(self, job: Job) -> list[int]:
         """Token ids of a job's prompt.
@@ -42,13 +78,29 @@ class Speech:
             )
         if "special_tokens" in job.template_args:
             raise InvalidRequest("a template argument cannot be called 'special_tokens'", param="chat_template_kwargs")
-        text = render(
-            self.template,
-            job.messages or [],
-            special_tokens=self.vocabulary.special_tokens,
-            **job.template_args,
-        )
+        args = job.template_args | ({"tools": job.tools} if job.tools and self._knows_tools else {})
+        messages = self._messages(job)
+        text = render(self.template, messages, special_tokens=self.vocabulary.special_tokens, **args)
         return self.vocabulary.encode(text, add_special=False)
+
+    def _messages(self, job: Job) -> list[dict[str, Any]]:
+        """The messages as the template understands them.
+
+        Raises:
+            UnsupportedParameter: they are about tools, and it would leave those out in silence.
+        """
+        messages = job.messages or []
+        if not (job.tools or speaks_of_tools(messages)):
+            return messages
+        if self.tool_format == "json" and not self._knows_tools:
+            return in_words(messages, job.tools)
+        if not self._knows_tools or (job.tools and not self.tool_format):
+            raise UnsupportedParameter(
+                f"the chat template of the model {job.model!r} knows no tools: leave them out, or start its worker "
+                "with --tool-format json",
+                param="tools" if job.tools else "messages",
+            )
+        return with_short_ids(messages) if self.tool_format == "mistral" else messages
 
 
 def prompt_of(job: Job, id: str, prompt_ids: list[int], prefix_ids: list[int], speech: Speech, caps: Caps) -> Prompt:
@@ -56,7 +108,12 @@ def prompt_of(job: Job, id: str, prompt_ids: list[int], prefix_ids: list[int], s
 
     Raises:
         ContextLengthExceeded: prompt and answer do not fit; the message names the lengths.
+        InvalidRequest: the grammar is too large or not of its kind, or the answer is not allowed to end where it says.
     """
+    if job.grammar is not None:
+        check_grammar(job.grammar)
+        if job.ignore_eos:
+            raise InvalidRequest("under a grammar the end of the answer cannot be ignored", param="ignore_eos")
     room = caps.context_length - len(prompt_ids)
     if room < 1:
         raise ContextLengthExceeded(
@@ -78,4 +135,6 @@ def prompt_of(job: Job, id: str, prompt_ids: list[int], prefix_ids: list[int], s
         max_new=room if job.max_tokens is None else job.max_tokens,
         stop_ids=frozenset() if job.ignore_eos else speech.vocabulary.eos_ids,
         sampling=job.sampling,
+        logprobs=job.logprobs,
+        grammar=job.grammar,
     )

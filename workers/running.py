@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from queuechat import keys
 from queuechat.bus import Claim, Item
 from queuechat.errors import ContextLengthExceeded, InvalidRequest, QueuechatError
-from queuechat.protocol import Chunk, End, Failure, PrefixHash, Reason
+from queuechat.protocol import Chunk, End, Failure, Logprob, PrefixHash, Reason
 from workers.engines.base import Prompt
 from workers.text.transcript import Transcript
 
@@ -61,6 +61,7 @@ class Generation(_Held):
         self.prompt = prompt
         self._transcript = transcript
         self._fresh: list[int] = []
+        self._logprobs: list[Logprob] = []  # of the fresh ones
         self._finished: Reason | None = None
         if prompt.prefix_ids:
             self._hash.update(prompt.prefix_ids)
@@ -73,10 +74,11 @@ class Generation(_Held):
     def over(self) -> bool:
         return self._finished is not None or self._end is not None
 
-    def add(self, ids: Sequence[int]) -> None:
+    def add(self, ids: Sequence[int], logprobs: Sequence[Logprob] = ()) -> None:
         """Tokens of one engine step."""
         if not self.over:
             self._fresh += ids
+            self._logprobs += logprobs
 
     def stop(self, reason: Reason, offset: int) -> None:
         self._fresh.clear()
@@ -91,11 +93,13 @@ class Generation(_Held):
         if not self._fresh:
             return None
         fresh, self._fresh = self._fresh, []
+        logprobs, self._logprobs = self._logprobs, []
         delta = self._transcript.push(fresh)
         if delta.stopped:
             self._finished = Reason.STOP
         taken = fresh[: delta.taken]
-        return self._item(taken, Chunk(self.offset, len(taken), delta.text, taken))
+        chunk = Chunk(self.offset, len(taken), delta.text, taken, logprobs=logprobs[: delta.taken])
+        return self._item(taken, chunk)
 
     def end(self) -> End | None:
         if self._end is None and self._finished is not None and not self._fresh:

@@ -1,9 +1,9 @@
 """How the next token is drawn: pure functions of logits, parameters, history and a counter.
 
-Order, as in transformers and vLLM: logit_bias, repetition penalty, presence and frequency penalties, temperature,
-top_k, top_p, min_p, then Gumbel noise; the token is the argmax (Gumbel-max: exactly a draw from the softmax). The
-noise of a token is a hash of (seed, choice, output position, token id), so neither the neighbours in a batch nor a
-restart in the middle of an answer can change it. Temperature 0 is greedy: no noise and no filter.
+Order, as in transformers and vLLM: logit_bias, repetition penalty, presence and frequency penalties, what a grammar
+allows, temperature, top_k, top_p, min_p, then Gumbel noise; the token is the argmax (Gumbel-max: exactly a draw from
+the softmax). The noise of a token is a hash of (seed, choice, output position, token id), so neither the neighbours in
+a batch nor a restart in the middle of an answer can change it. Temperature 0 is greedy: no noise and no filter.
 
 Everything works on `logits` of shape [rows, vocab] in float32. A filter costs only the rows that ask for it.
 """
@@ -11,7 +11,7 @@ Everything works on `logits` of shape [rows, vocab] in float32. A filter costs o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +75,11 @@ def refuse_unusable(sampling: Sampling, vocab: int) -> None:
 
 
 def shaped(
-    logits: Tensor, rows: Sequence[Sampling], positions: Sequence[int], histories: Sequence[History | None]
+    logits: Tensor,
+    rows: Sequence[Sampling],
+    positions: Sequence[int],
+    histories: Sequence[History | None],
+    masks: Mapping[int, Tensor] | None = None,
 ) -> Tensor:
     """Logits whose argmax is the token to take; changed in place.
 
@@ -84,9 +88,12 @@ def shaped(
         rows: the parameters of each row.
         positions: the offset in its output that each row is about to fill.
         histories: what each row said before; None for a row without penalties.
+        masks: by row, what its grammar allows: see `keep_allowed`.
     """
     bias(logits, [row.logit_bias for row in rows])
     _penalise_rows(logits, rows, histories)
+    if masks:
+        _filter_allowed(logits, masks)
     _each(logits, [i for i, row in enumerate(rows) if row.temperature > COLDEST], rows, positions)
     return logits
 
@@ -144,6 +151,19 @@ def penalise(
     factor = torch.where(logits > 0, 1 / repetition, repetition)
     logits *= torch.where(seen, factor, torch.ones_like(factor))
     logits -= presence * (counts > 0) + frequency * counts
+
+
+def _filter_allowed(logits: Tensor, masks: Mapping[int, Tensor]) -> None:
+    index = list(masks)
+    part = _take(logits, index)
+    keep_allowed(part, torch.stack([masks[i] for i in index]).to(logits.device))
+    _put(logits, index, part)
+
+
+def keep_allowed(logits: Tensor, masks: Tensor) -> None:
+    """Masks all but the allowed tokens, in place. `masks` is [rows, ceil(vocab / 32)] int32, a bit for each token."""
+    bits = masks[:, :, None] >> torch.arange(32, dtype=torch.int32, device=masks.device) & 1
+    logits.masked_fill_(bits.reshape(len(masks), -1)[:, : logits.shape[1]] == 0, -torch.inf)
 
 
 def keep_top_k(logits: Tensor, k: Tensor) -> None:

@@ -255,10 +255,14 @@ class Supervisor:
             aliases=self._spec.aliases,
             context_length=status.context_length,
             engine=self._spec.engine,
+            tool_format=status.tool_format,
+            reasoning=status.reasoning,
             source=os.path.basename(self._spec.source),
             embeds=status.embeds,
             resume="exact" if status.resume == "exact" else "distribution",
             created=self._started // 1000,
+            grammars=status.grammars,
+            logprobs=status.logprobs,
         )
 
     async def _goodbye(self) -> None:

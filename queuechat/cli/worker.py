@@ -44,6 +44,13 @@ def worker(
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of llamacpp or transformers.")] = None,
     chat_template: Annotated[str | None, typer.Option(help="Jinja file or known name; overrides the model's.")] = None,
+    tool_format: Annotated[
+        str | None,
+        typer.Option(help="How it calls tools: hermes, llama3, mistral, json or none. [default: by the template]"),
+    ] = None,
+    reasoning_tag: Annotated[
+        str | None, typer.Option(help="Tag of its thoughts, e.g. think, or none. [default: by the template]")
+    ] = None,
     echo_rate: Annotated[float, typer.Option(min=0, help="Tokens/s per stream of echo; 0 is full speed.")] = 0.0,
 ) -> None:
     """Serve one model on this host: pull its jobs, publish its tokens. Needs no open port, only a way to Redis.
@@ -76,6 +83,8 @@ def worker(
             max_running=max_running,
             max_context=max_context,
             chat_template=chat_template,
+            tool_format=tool_format,
+            reasoning=reasoning_tag,
             log_level=loaded.log_level,
             log_json=loaded.log_json,
         )

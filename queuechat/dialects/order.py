@@ -9,7 +9,9 @@ from typing import Literal
 
 import orjson
 
-from queuechat.protocol import End, Job
+from queuechat.dialects.message import Showing
+from queuechat.dialects.speech import Manner
+from queuechat.protocol import End, Job, ModelCard
 
 _BYTES = 4  # of a token of text
 
@@ -17,7 +19,8 @@ _BYTES = 4  # of a token of text
 @dataclass(frozen=True, slots=True)
 class Slip:
     """What is known of a request beside its body. `id` is that of its first job, `model` the name that its workers
-    listen to; `seed` is for who brought none, so that any worker can go on with the same noise."""
+    listen to; `seed` is for who brought none, so that any worker can go on with the same noise. `card` tells what the
+    model can do, `reasoning_field` where its thoughts are shown."""
 
     id: str
     model: str
@@ -25,12 +28,15 @@ class Slip:
     tenant: str = ""
     lane: Literal["jobs", "bulk"] = "jobs"
     seed: int = field(default_factory=lambda: secrets.randbits(32))
+    card: ModelCard = field(default_factory=lambda: ModelCard(""))
+    reasoning_field: str = "reasoning_content"
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """The jobs of one request. `name` is the model as the user called it, `siblings` how many answers share each
-    prompt, `echo` the text that each answer begins with, `idem` the digests of idempotency key and body."""
+    prompt, `echo` the text that each answer begins with, `idem` the digests of idempotency key and body. `manner` is
+    how the answers are read, `showing` how they are shown."""
 
     jobs: Sequence[Job]
     name: str
@@ -39,6 +45,13 @@ class Order:
     echo: Sequence[str] = ()
     ignored: Sequence[str] = ()
     idem: tuple[str, str] | None = None
+    manner: Manner = field(default_factory=Manner)
+    showing: Showing = field(default_factory=Showing)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the answers are their text and nothing else."""
+        return self.manner.plain and not self.showing.logprobs
 
     @property
     def model(self) -> str:
@@ -62,22 +75,29 @@ class Order:
     def deadline_s(self) -> float:
         return self.jobs[0].deadline_s
 
+    def tally(self) -> Tally:
+        return Tally(self.siblings, thinks=bool(self.manner.reasoning))
+
 
 def _about(job: Job) -> int:
     """A token for each four bytes of text, as is usual; ids are counted."""
     if isinstance(job.prompt, list):
         return len(job.prompt)
-    parts: Sequence[object] = job.messages or job.inputs or [job.prompt]
+    parts: Sequence[object] = [*(job.messages or job.inputs or [job.prompt]), *job.tools]
     return sum(len(part) if isinstance(part, list) else -(-len(orjson.dumps(part)) // _BYTES) for part in parts)
 
 
 @dataclass(slots=True)
 class Tally:
-    """Tokens read and written. A prompt that several answers share counts once."""
+    """Tokens read and written. A prompt that several answers share counts once.
+
+    How many tokens were thoughts is known only where there are none: of a model that thinks, nothing is said of it.
+    """
 
     siblings: int = 1
     prompts: dict[int, int] = field(default_factory=dict)
     generated: int = 0
+    thinks: bool = False
 
     def add(self, index: int, end: End) -> None:
         self.prompts[index // self.siblings] = end.prompt_tokens
@@ -93,5 +113,5 @@ class Tally:
             "completion_tokens": self.generated,
             "total_tokens": self.prompt_tokens + self.generated,
             "prompt_tokens_details": {"cached_tokens": 0},
-            "completion_tokens_details": {"reasoning_tokens": 0},
+            **({} if self.thinks else {"completion_tokens_details": {"reasoning_tokens": 0}}),
         }

@@ -23,10 +23,6 @@ class Style:
         """The same when there is none any more."""
         return {"delta": {}} if self.chat else {"text": ""}
 
-    def whole_part(self, text: str) -> dict[str, Any]:
-        """The part of a choice that holds all text."""
-        return {"message": {"role": "assistant", "content": text, "refusal": None}} if self.chat else {"text": text}
-
 
 CHAT = Style("chatcmpl-", "chat.completion.chunk", "chat.completion", True)
 COMPLETION = Style("cmpl-", "text_completion", "text_completion", False)

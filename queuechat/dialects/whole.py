@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from queuechat.answer import Event
+from queuechat.dialects.message import Message, likelihoods
 from queuechat.dialects.order import Order, Tally
+from queuechat.dialects.speech import ContentDelta, Reader
 from queuechat.dialects.style import Style
-from queuechat.protocol import End
+from queuechat.protocol import Chunk, End, Logprob
 
 
 class Whole(Protocol):
@@ -23,13 +25,21 @@ class WholeText:
 
     def __init__(self, style: Style, order: Order, created: int):
         self._style, self._order, self._created = style, order, created
-        self._texts = [[order.echo[k]] if order.echo else [] for k in range(len(order.jobs))]
+        self._readers = [Reader(order.manner, job.id) for job in order.jobs]
+        self._messages = [Message(order.showing) for _ in order.jobs]
+        self._logprobs: list[list[Logprob]] = [[] for _ in order.jobs]
         self._reasons = [""] * len(order.jobs)
+        for message, echo in zip(self._messages, order.echo, strict=False):
+            message.add([ContentDelta(echo)])
 
     def add(self, index: int, event: Event) -> None:
-        self._texts[index].append(getattr(event, "text", ""))
-        if isinstance(event, End):
-            self._reasons[index] = event.reason.value
+        reader, message = self._readers[index], self._messages[index]
+        if isinstance(event, Chunk):
+            message.add(reader.feed(event.text))
+            self._logprobs[index] += event.logprobs
+        elif isinstance(event, End):
+            message.add(reader.feed(event.text) + reader.finish())
+            self._reasons[index] = self._order.showing.reason(event.reason, called=message.called)
 
     def body(self, id: str, tally: Tally) -> dict[str, Any]:
         return {
@@ -37,10 +47,11 @@ class WholeText:
             "object": self._style.whole,
             "created": self._created,
             "model": self._order.name,
-            "choices": [self._choice(index, "".join(parts)) for index, parts in enumerate(self._texts)],
+            "choices": [self._choice(index, message) for index, message in enumerate(self._messages)],
             "usage": tally.usage(),
         }
 
-    def _choice(self, index: int, text: str) -> dict[str, Any]:
-        part = self._style.whole_part(text)
-        return {"index": index, **part, "logprobs": None, "finish_reason": self._reasons[index]}
+    def _choice(self, index: int, message: Message) -> dict[str, Any]:
+        part = {"message": message.body()} if self._style.chat else {"text": message.content}
+        logprobs = likelihoods(self._logprobs[index]) if self._order.showing.logprobs else None
+        return {"index": index, **part, "logprobs": logprobs, "finish_reason": self._reasons[index]}

@@ -7,19 +7,36 @@ import itertools
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from queuechat import keys
 from queuechat.bus import Bus, Claim, Item, Verdict
-from queuechat.protocol import Chunk, End, Failure, ModelCard, PrefixHash, Reason, WorkerCard
+from queuechat.protocol import Chunk, End, Failure, Logprob, ModelCard, PrefixHash, Reason, WorkerCard
 
 
 class Hand:
     """`async with Hand(bus, "m")` serves model "m": `claim` takes a job, `say` and `end` answer it."""
 
-    def __init__(self, bus: Bus, model: str, *, aliases: Sequence[str] = (), embeds: bool = False, bulk: bool = False):
+    def __init__(
+        self,
+        bus: Bus,
+        model: str,
+        *,
+        aliases: Sequence[str] = (),
+        embeds: bool = False,
+        bulk: bool = False,
+        **abilities: Any,
+    ):
+        """`bulk`: takes jobs of the bulk lane too; `abilities` are more fields of its model card."""
         self.bus, self.model = bus, model
         self.card = ModelCard(
-            model, list(aliases), context_length=4096, engine="hand", embeds=embeds, created=int(time.time())
+            model,
+            list(aliases),
+            context_length=4096,
+            engine="hand",
+            embeds=embeds,
+            created=int(time.time()),
+            **abilities,
         )
         self._bulk = bulk  # whether it takes jobs of the bulk lane too
         self.name = f"hand-{secrets.token_hex(4)}"
@@ -75,12 +92,12 @@ class Hand:
     async def one(self) -> Claim:
         return (await self.claim())[0]
 
-    async def say(self, claim: Claim, *texts: str, vector: str = "") -> Verdict:
-        """One chunk of one token for each text."""
+    async def say(self, claim: Claim, *texts: str, vector: str = "", logprobs: Sequence[Logprob] = ()) -> Verdict:
+        """One chunk of one token for each text, with its logprob if there are any."""
         verdict = Verdict.OK
-        for text in texts:
+        for k, text in enumerate(texts):
             at = self._at.get(claim.job.id, 0)
-            chunk = Chunk(at, 1, text, [at], vector).encode()
+            chunk = Chunk(at, 1, text, [at], vector, list(logprobs[k : k + 1])).encode()
             hash = self._hashes.setdefault(claim.job.id, PrefixHash())
             before, after = hash.value, hash.update([at])
             verdict = (

@@ -105,7 +105,7 @@ class Worker:
                 continue
             held, done = self._held[event.id]
             if isinstance(event, Tokens):
-                held.add(event.ids)
+                held.add(event.ids, event.logprobs)
                 held.flush()
             else:
                 held.finished(_reason(event))

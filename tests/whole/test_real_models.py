@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -19,6 +21,13 @@ from tests.processes import Command, Workers, census_when
 
 FRANCE = "What is the capital of France?"
 FOX = "Write a story about a fox who learns to swim."
+OPTIONS = ("--max-context", "2048", "--tool-format", "json")  # its template knows no tools
+CITY: Any = {
+    "type": "object",
+    "properties": {"city": {"enum": ["Paris", "Rome"]}, "inhabitants": {"type": "integer", "maximum": 20_000_000}},
+    "required": ["city", "inhabitants"],
+    "additionalProperties": False,
+}
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +49,8 @@ async def sdk(redis_url: str, shared_bus: Bus, folder: Path) -> AsyncIterator[As
     api = await Command.start(["api", "--port", str(port)], folder / "api", QUEUECHAT_REDIS_URL=redis_url)
     workers = Workers(redis_url, shared_bus, folder / "workers")
     try:
-        await workers.start("smollm2", "small-gguf", "--engine", "llamacpp", "--max-context", "2048")
-        await workers.start("smollm2", "small-torch,small", "--engine", "transformers", "--max-context", "2048")
+        await workers.start("smollm2", "small-gguf", "--engine", "llamacpp", *OPTIONS)
+        await workers.start("smollm2", "small-torch,small", "--engine", "transformers", "--dtype", "float32", *OPTIONS)
         base = f"http://127.0.0.1:{port}"
         async with httpx.AsyncClient() as probe, asyncio.timeout(60):
             while not await _ready(probe, base):
@@ -119,6 +128,64 @@ async def test_both_engines_make_the_same_embedding_of_the_same_weights(sdk: Asy
         for m in ("small-gguf", "small-torch")
     ]
     assert _dot(*rows) > 0.98  # one computes on 4-bit blocks, the other on the floats they stand for
+
+
+@both
+async def test_an_answer_with_a_schema_is_of_that_schema_and_tells_how_likely_each_token_was(
+    sdk: AsyncOpenAI, model: str
+) -> None:
+    schema: Any = {"type": "json_schema", "json_schema": {"name": "city", "schema": CITY}}
+    answer = await sdk.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": FRANCE}],
+        temperature=1.5,
+        seed=3,
+        max_tokens=80,
+        response_format=schema,
+        logprobs=True,
+        top_logprobs=3,
+    )
+    choice = answer.choices[0]
+    told = json.loads(choice.message.content or "")
+    assert told["city"] in ("Paris", "Rome")
+    assert isinstance(told["inhabitants"], int)
+    assert choice.finish_reason == "stop"
+    assert choice.logprobs is not None
+    entries = choice.logprobs.content or []
+    spelt = b"".join(bytes(entry.bytes or ()) for entry in entries).decode()
+    assert spelt.startswith(choice.message.content or "-")  # then, where the engine says it, the end of the turn
+    for entry in entries:
+        assert len(entry.top_logprobs) == 3
+        assert all(top.bytes and entry.logprob <= entry.top_logprobs[0].logprob <= 0 for top in entry.top_logprobs)
+
+
+@both
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "census"}}])
+async def test_a_call_that_is_demanded_comes_with_arguments_of_its_schema(
+    sdk: AsyncOpenAI, model: str, choice: Any
+) -> None:
+    tools: Any = [
+        {"type": "function", "function": {"name": name, "parameters": CITY}} for name in ("weather", "census")
+    ]
+    stream = await sdk.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": "How many people live in Rome?"}],
+        temperature=0,
+        max_tokens=120,
+        tools=tools,
+        tool_choice=choice,
+        parallel_tool_calls=False,
+        stream=True,
+    )
+    chunks = [chunk.choices[0] async for chunk in stream]
+    calls = [call.function for chunk in chunks for call in chunk.delta.tool_calls or [] if call.function]
+    (name,) = [call.name for call in calls if call.name]
+    arguments = json.loads("".join(call.arguments or "" for call in calls))
+    assert name in ("weather", "census") if choice == "required" else name == "census"
+    assert arguments["city"] in ("Paris", "Rome")
+    assert isinstance(arguments["inhabitants"], int)
+    assert chunks[-1].finish_reason == "tool_calls"
+    assert not any(chunk.delta.content for chunk in chunks)
 
 
 async def test_a_prompt_longer_than_the_context_is_a_400_that_names_both_lengths(sdk: AsyncOpenAI) -> None:

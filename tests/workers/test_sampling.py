@@ -182,3 +182,15 @@ def _history(prompt: list[int], output: list[int]) -> History:
     history.add(prompt, output=False)
     history.add(output, output=True)
     return history
+
+
+def test_what_a_grammar_forbids_is_never_drawn_and_its_neighbours_are_left_alone() -> None:
+    scores = logits(3)
+    words = torch.zeros(-(-VOCAB // 32), dtype=torch.int32)
+    for token in (5, 31, 63, 499):
+        words[token // 32] |= torch.tensor(1 << token % 32, dtype=torch.int64).to(torch.int32)
+    rows = [PLAIN, Sampling(temperature=0.0), PLAIN]
+    held = shaped(scores.clone(), rows, [0, 0, 0], [None] * 3, {1: words})
+    free = shaped(scores.clone(), rows, [0, 0, 0], [None] * 3)
+    assert torch.isfinite(held[1]).nonzero().flatten().tolist() == [5, 31, 63, 499]
+    assert torch.equal(held[[0, 2]], free[[0, 2]])

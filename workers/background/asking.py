@@ -15,7 +15,7 @@ from queuechat.answer import failure_of
 from queuechat.client import Client
 from queuechat.credentials import Bearer
 from queuechat.dialects.lines import Line, answered, place, read_body, refused
-from queuechat.dialects.order import Order, Slip, Tally
+from queuechat.dialects.order import Order, Slip
 from queuechat.dialects.whole import Whole
 from queuechat.errors import (
     DeadlineExceeded,
@@ -104,7 +104,7 @@ class Asker:
         left_s = self._expires_at - time.time()
         if left_s <= 0:
             raise DeadlineExceeded("the batch has expired")
-        return Slip(id, card.name, left_s, self._bearer.id, "bulk", seed=int(id[:8], 16))
+        return Slip(id, card.name, left_s, self._bearer.id, "bulk", seed=int(id[:8], 16), card=card)
 
     async def _card(self, name: str) -> ModelCard:
         """Of a model that somebody serves, or has served in the last day: its lines wait for a worker.
@@ -136,7 +136,7 @@ class Asker:
             Refused: it was not taken, or Redis does not answer; nothing was lost.
             QueuechatError: there will be no answer.
         """
-        tally = Tally(order.siblings)
+        tally = order.tally()
         answer = await self._client.submit(order.jobs, outlives=True)
         try:
             while events := await answer.take():

@@ -12,18 +12,23 @@ Laws, held by `tests/workers/engines/test_laws.py` for every engine:
    "exact"` that holds for sampled decoding too, alone or in a busy batch.
 6. An engine that dies ends every sequence with `Finished(reason="error", retryable=True)`.
 7. Logits that are not finite never become tokens: a request that alone has them ends with an error of its own.
+8. Under a grammar every answer that ends with "stop" is one of the grammar's, whatever the sampling, alone, in a
+   crowd or resumed. A grammar that cannot be used is refused by `admit`, or ends the sequence with an error that
+   names "response_format".
+9. `logprobs` come for each token that was asked for them, are the model's own (before temperature, bias, penalties and
+   grammar), and leave the tokens as they are.
 
 Everything that is text (templates, detokenising, stop strings) is above the engine, a pure function of the ids.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
-from queuechat.errors import InvalidRequest
-from queuechat.protocol import Sampling
+from queuechat.errors import InvalidRequest, UnsupportedParameter
+from queuechat.protocol import MAX_LOGPROBS, Grammar, GrammarKind, Logprob, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,25 +45,29 @@ class Prompt:
     prefix_ids: Sequence[int] = ()
     stop_ids: frozenset[int] = frozenset()
     sampling: Sampling = field(default_factory=Sampling)
+    logprobs: int | None = None
+    grammar: Grammar | None = None  # then the ends of the vocabulary end the sequence, whatever `stop_ids` says
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Ids at [offset, offset + len(ids)) of the output of one sequence."""
+    """Ids at [offset, offset + len(ids)) of the output of one sequence; a logprob for each, or none at all."""
 
     id: str
     offset: int
     ids: list[int]
+    logprobs: list[Logprob] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The last event of a sequence."""
+    """The last event of a sequence. `param` names what of the request an error is about, if it is about that."""
 
     id: str
     reason: Literal["stop", "length", "cancelled", "error"]
     error: str = ""
     retryable: bool = False
+    param: str | None = None
 
 
 Step = list[Tokens | Finished]
@@ -73,6 +82,8 @@ class Caps:
     resume: Literal["exact", "distribution"]
     embeds: bool
     device: str
+    grammars: frozenset[GrammarKind] = frozenset()
+    logprobs: bool = False
 
 
 class Vocabulary(Protocol):
@@ -88,6 +99,12 @@ class Vocabulary(Protocol):
     def decode(self, ids: Sequence[int]) -> str:
         """Text of the ids without special tokens; an incomplete UTF-8 tail decodes to U+FFFD."""
 
+    def keeping(self, words: Collection[str]) -> Self:
+        """One whose `decode` keeps these special tokens, those of them that there are and that end no answer."""
+
+    def bytes_of(self, id: int) -> bytes:
+        """What one token stands for inside a text, maybe a part of a UTF-8 character; a special one as it is named."""
+
 
 class Engine(Protocol):
     """Seven verbs. `admit` and `abort` never wait; `start` and `embed` block and are called off the event loop."""
@@ -102,7 +119,7 @@ class Engine(Protocol):
         """Take a sequence into the running batch.
 
         Raises:
-            UnsupportedParameter: the engine cannot honour a sampling parameter; `param` names it.
+            UnsupportedParameter: the engine cannot honour a parameter; `param` names it.
             InvalidRequest: an id of prompt or prefix is not of the vocabulary; `param` is "prompt".
             EngineDied: it is not running.
         """
@@ -132,3 +149,19 @@ def refuse_unknown(ids: Sequence[int], size: int, *, param: str) -> None:
     """Raises InvalidRequest for an id that a vocabulary of `size` does not have."""
     if ids and (min(ids) < 0 or max(ids) >= size):
         raise InvalidRequest(f"token ids lie in [0, {size})", param=param)
+
+
+def refuse_beyond(prompt: Prompt, caps: Caps) -> None:
+    """Raises UnsupportedParameter for logprobs and grammars that an engine does not have, InvalidRequest for too many
+    logprobs."""
+    if prompt.logprobs is not None:
+        if not caps.logprobs:
+            raise UnsupportedParameter("this model's engine has no logprobs: leave them out", param="logprobs")
+        if not 0 <= prompt.logprobs <= MAX_LOGPROBS:
+            raise InvalidRequest(f"there are 0 to {MAX_LOGPROBS} top_logprobs for each token", param="top_logprobs")
+    if prompt.grammar is not None and prompt.grammar.kind not in caps.grammars:
+        can = f"it knows {', '.join(sorted(caps.grammars))}" if caps.grammars else "it knows none"
+        raise UnsupportedParameter(
+            f"this model's engine cannot hold an answer to a grammar of kind {prompt.grammar.kind!r}: {can}",
+            param="response_format",
+        )

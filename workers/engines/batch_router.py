@@ -10,12 +10,12 @@ A row alone is told apart by asking the model something that it could answer whe
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from transformers.generation.continuous_batching.requests import RequestStatus
 
-from queuechat.errors import EngineDied
+from queuechat.errors import EngineDied, InvalidRequest, QueuechatError
 from workers.engines.batch_sampler import BatchSampler
 from workers.engines.hf_model import computes
 
@@ -23,15 +23,16 @@ NO_NUMBERS = (
     "the model computes NaN or infinity instead of logits: its weights are damaged, or its numbers grow beyond what "
     "the dtype holds (float16 is the narrowest; try bfloat16 or float32)"
 )
+STUCK = "the answer cannot go on under its grammar, which may be too complex"
 NO_NUMBERS_HERE = "the model computes NaN or infinity instead of logits for this request"
 
-Sink = Callable[[Sequence[Any], frozenset[str]], None]
+Sink = Callable[[Sequence[Any], Mapping[str, QueuechatError]], None]
 
 
 class Router:
     """Takes the place of the manager's OutputRouter; called in the engine's thread.
 
-    `sink` gets the outputs of a step, and the ids of the requests among them that are over because of their numbers.
+    `sink` gets the outputs of a step, and of the requests among them those that cannot go on, each with the reason.
     """
 
     def __init__(self, manager: Any, sampler: BatchSampler) -> None:
@@ -41,14 +42,21 @@ class Router:
         self._sampler = sampler
 
     def deliver(self, output: Any) -> None:
-        self.sink([output], frozenset())
+        self.sink([output], {})
 
     def deliver_batch(self, outputs: Sequence[Any]) -> None:
         """Raises EngineDied, which ends the manager's loop, when it is the model that is broken."""
-        broken = self._sampler.broken()
+        over: dict[str, QueuechatError] = {id: QueuechatError(NO_NUMBERS_HERE) for id in self._sampler.broken()}
+        broken = list(over)
         if broken:
             self._judge(broken)
-        self.sink(outputs, frozenset(broken))
+        for id, why in self._sampler.stuck().items():
+            over.setdefault(id, InvalidRequest(f"{STUCK}: {why[:200]}", param="response_format"))
+        self._drop(over)
+        if broken:  # else the next one with the same beginning would be given these keys
+            self._manager.batch_processor.cache.evict_cached_blocks()
+        self._sampler.settle()
+        self.sink(outputs, over)
 
     def fail_and_deliver(self, state: Any, error: Exception) -> None:
         state.status = RequestStatus.FAILED
@@ -59,12 +67,13 @@ class Router:
         alone = self._sampler.rows == 1
         if (len(broken) == self._sampler.rows and not alone) or not computes(self._manager.model):
             raise EngineDied(NO_NUMBERS)
-        processor = self._manager.batch_processor
-        for request in broken:
-            processor.scheduler.finish_request(request)
-        processor.scheduler.block_new_requests = False
-        processor.cache.evict_cached_blocks()  # else the next one with the same beginning would be given these keys
 
-    def _warmed(self, outputs: Sequence[Any], broken: frozenset[str]) -> None:
-        if not broken and all(output.status == RequestStatus.FINISHED for output in outputs):
+    def _drop(self, requests: Iterable[str]) -> None:
+        scheduler = self._manager.batch_processor.scheduler
+        for request in requests:
+            scheduler.finish_request(request)
+            scheduler.block_new_requests = False
+
+    def _warmed(self, outputs: Sequence[Any], over: Mapping[str, QueuechatError]) -> None:
+        if not over and all(output.status == RequestStatus.FINISHED for output in outputs):
             self.warm.set()

@@ -19,15 +19,28 @@ from transformers import LogitsProcessorList
 from transformers.generation.continuous_batching.cb_logits_processors import ContinuousBatchingLogitsProcessor
 
 from queuechat.protocol import Sampling
+from workers.engines.constraint import Masks
+from workers.logprobs import likelihoods
 from workers.sampling import History, needs_history, shaped
+
+Said = tuple[list[int], list[float]]
+"""Of one token: ids and log probabilities, its own first, then the likeliest ones."""
 
 
 class Row:
-    """What the sampler knows of one sequence. Rides in `logit_processor_kwargs`, so it lives as long as the request."""
+    """What the sampler knows of one sequence. Rides in `logit_processor_kwargs`, so it lives as long as the request.
 
-    def __init__(self, sampling: Sampling, prompt_length: int):
+    `logprobs` is the number of alternatives that are wanted, None for no log probabilities; then `said` has an entry
+    for each token since the request was admitted. `matcher` holds the output to a grammar.
+    """
+
+    def __init__(self, sampling: Sampling, prompt_length: int, logprobs: int | None = None, matcher: Any = None):
         self.sampling = sampling
         self.prompt_length = prompt_length
+        self.logprobs = logprobs
+        self.matcher = matcher
+        self.said: list[Said] = []
+        self._matched = 0
         self._history: History | None = None
         self._counted = 0
 
@@ -47,6 +60,12 @@ class Row:
         self._history.add(fresh[prompt_part:], output=True)
         self._counted += len(fresh)
         return self._history
+
+    def follow(self, state: Any) -> None:
+        """Brings the matcher to the place where the output is now. One that cannot follow is in error from then on."""
+        fresh = _tokens_from(state, self.prompt_length + self._matched)
+        self._matched += len(fresh)
+        self.matcher.consume_tokens(fresh)
 
 
 def _tokens_from(state: Any, start: int) -> list[int]:
@@ -75,6 +94,8 @@ class BatchSampler:
         self.ignored_kwargs: tuple[str, ...] = ()
         self._turns: list[_Turn] = []
         self._peaks: Tensor | None = None
+        self._said: tuple[Tensor, Tensor] | None = None
+        self._masks = Masks()
 
     @property
     def rows(self) -> int:
@@ -86,12 +107,27 @@ class BatchSampler:
         peaks = [] if self._peaks is None else self._peaks.tolist()
         return [turn.state.request_id for turn, peak in zip(self._turns, peaks, strict=True) if not math.isfinite(peak)]
 
+    def stuck(self) -> dict[str, str]:
+        """The requests of the last step that cannot go on under their grammar, and what llguidance says of it."""
+        bound = [turn for turn in self._turns if turn.row.matcher is not None]
+        return {turn.state.request_id: turn.row.matcher.get_error() for turn in bound if turn.row.matcher.is_error()}
+
+    def settle(self) -> None:
+        """Gives the rows what was said in the last step. To be asked when the step is computed."""
+        if self._said is not None:
+            ids, logprobs = (tensor.tolist() for tensor in self._said)
+            self._said = None
+            for turn, row_ids, row_logprobs in zip(_asking(self._turns), ids, logprobs, strict=True):
+                wanted = 1 + (turn.row.logprobs or 0)
+                turn.row.said.append((row_ids[:wanted], row_logprobs[:wanted]))
+
     def fill_defaults(self, int32_tensor: Tensor) -> None:
         int32_tensor.zero_()
 
     def prepare_tensor_args(self, requests_with_new_token: Sequence[Any]) -> Tensor:
         """Notes who gets a token in this step. The row of int32 that the manager carries is too narrow to be used."""
         self._turns = [_turn(request.state) for request in requests_with_new_token]
+        self._said = None
         return torch.zeros(len(self._turns), dtype=torch.int32)
 
     def __call__(self, scores: Tensor, tensor_arg: Tensor) -> Tensor:
@@ -99,17 +135,37 @@ class BatchSampler:
         turns = self._turns
         part = scores[: len(turns)]
         self._peaks = part.amax(dim=-1)  # NaN wins; read after the step, so that nothing waits for the device here
+        asking = [i for i, turn in enumerate(turns) if turn.row.logprobs is not None]
+        raw = part[asking] if asking else None
         shaped(
             part,
             [turn.row.sampling for turn in turns],
             [turn.position for turn in turns],
             [turn.row.history(turn.state, part) for turn in turns],
+            self._allowed(part.shape[1]),
         )
+        if raw is not None:
+            most = max(turns[i].row.logprobs or 0 for i in asking)
+            self._said = likelihoods(raw, part[asking].argmax(dim=-1), most)
         return scores
+
+    def _allowed(self, vocab: int) -> dict[int, Tensor]:
+        """By row, what its grammar allows. Computed while the device is busy with the step."""
+        bound = [(i, turn) for i, turn in enumerate(self._turns) if turn.row.matcher is not None]
+        if not bound:
+            return {}
+        for _, turn in bound:
+            turn.row.follow(turn.state)
+        masks = self._masks.of([turn.row.matcher for _, turn in bound], vocab)
+        return {i: mask for (i, _), mask in zip(bound, masks, strict=True)}
 
 
 # A subclass by registration: the base is Any to the type checker where transformers is not installed.
 ContinuousBatchingLogitsProcessor.register(BatchSampler)
+
+
+def _asking(turns: Sequence[_Turn]) -> list[_Turn]:
+    return [turn for turn in turns if turn.row.logprobs is not None]
 
 
 def _turn(state: Any) -> _Turn:

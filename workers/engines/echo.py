@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from queuechat.errors import EngineDied, InvalidRequest, UnsupportedParameter
-from workers.engines.base import Caps, Finished, Prompt, Step, Tokens, Vocabulary, refuse_unknown
+from workers.engines.base import Caps, Finished, Prompt, Step, Tokens, Vocabulary, refuse_beyond, refuse_unknown
 
 _EOS = 0
 _BYTES = 1  # ids 1..256 are bytes: any text can be a prompt
@@ -34,6 +35,12 @@ class EchoVocabulary:
 
     def decode(self, ids: Sequence[int]) -> str:
         return b"".join(_piece(id) for id in ids).decode(errors="replace")
+
+    def keeping(self, words: Collection[str]) -> Self:
+        return self  # it has no special tokens that it says
+
+    def bytes_of(self, id: int) -> bytes:
+        return b"<eos>" if id == _EOS else _piece(id)
 
 
 def _piece(id: int) -> bytes:
@@ -76,6 +83,7 @@ class EchoEngine:
             raise EngineDied("the echo engine is closed")
         if prompt.sampling.logit_bias:
             raise UnsupportedParameter("echo draws no tokens, so logit_bias has nothing to act on", param="logit_bias")
+        refuse_beyond(prompt, self.caps)
         refuse_unknown([*prompt.prompt_ids, *prompt.prefix_ids], _SIZE, param="prompt")
         digest = hashlib.sha512(repr((list(prompt.prompt_ids), prompt.sampling.seed, prompt.sampling.choice)).encode())
         sequence = _Sequence(prompt, digest.digest(), len(prompt.prefix_ids))

@@ -6,13 +6,14 @@ nobody else can enter.
 
 from __future__ import annotations
 
+import copy
 import http.client
 import json
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from queuechat.errors import EngineDied, InvalidRequest
 
@@ -43,7 +44,9 @@ class GgufVocabulary:
             if (id := metadata.get(f"tokenizer.ggml.{key}_token_id")) is not None and id < len(tokens)
         }
         self._tokenize = tokenize
+        self._tokens = tokens
         self._pieces = _pieces(metadata, tokens, self.eos_ids)
+        self._special = [id for id, piece in enumerate(self._pieces) if not piece and id not in self.eos_ids]
         byte_level = metadata["tokenizer.ggml.model"] == "gpt2"
         self._drop_space = bool(metadata.get("tokenizer.ggml.add_space_prefix", not byte_level)) and not byte_level
 
@@ -57,6 +60,15 @@ class GgufVocabulary:
         pieces = self._pieces
         text = b"".join([pieces[id] for id in ids]).decode("utf-8", "replace")
         return text[1:] if self._drop_space and text.startswith(" ") else text
+
+    def bytes_of(self, id: int) -> bytes:
+        return self._pieces[id] or self._tokens[id].encode()
+
+    def keeping(self, words: Collection[str]) -> Self:
+        kept = {id: self._tokens[id].encode() for id in self._special if self._tokens[id] in words}
+        other = copy.copy(self)
+        other._pieces = [kept.get(id, piece) for id, piece in enumerate(self._pieces)] if kept else self._pieces
+        return other
 
     def piece(self, id: int) -> bytes:
         """Bytes of one token inside a text; empty for a special one."""

@@ -86,7 +86,8 @@ def load(
         raise _unbatchable(where, "a recurrent state")
     text = model.config.get_text_config()
     eos = model.generation_config.eos_token_id if model.generation_config else None
-    return Loaded(model, HFVocabulary(tokenizer, eos), device, getattr(text, "max_position_embeddings", None) or 2048)
+    vocabulary = HFVocabulary(tokenizer, eos, int(text.vocab_size))
+    return Loaded(model, vocabulary, device, getattr(text, "max_position_embeddings", None) or 2048)
 
 
 def refuse_unbatchable(config: Any, name: str) -> None:

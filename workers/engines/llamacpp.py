@@ -14,33 +14,24 @@ import shutil
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from queuechat.errors import EngineDied, InvalidRequest, Misconfigured
-from workers.engines.base import Caps, Finished, Prompt, Step, Tokens, Vocabulary, refuse_unknown
+from queuechat.errors import EngineDied, InvalidRequest, Misconfigured, QueuechatError
+from queuechat.protocol import GrammarKind
+from workers.engines.base import Caps, Finished, Prompt, Step, Tokens, Vocabulary, refuse_beyond, refuse_unknown
 from workers.engines.gguf_metadata import read_metadata
 from workers.engines.gguf_vocabulary import GgufVocabulary, ServerTokenizer
 from workers.engines.llamacpp_request import completion_request
+from workers.engines.llamacpp_sequence import Running, Token
 from workers.engines.llamacpp_server import device, load_server
 
 DEFAULT_RUNNING = 8
 DEFAULT_CONTEXT = 4096  #: tokens a sequence; the cache of all slots is allocated at start
+_GRAMMARS: frozenset[GrammarKind] = frozenset({"json_schema", "json_object", "regex", "choice", "lark"})
 _BATCH = 512  #: tokens of prompts in one step, for which all who decode must wait
-
-
-@dataclass(slots=True)
-class _Sequence:
-    """A sequence in flight. `offset` counts what was delivered, `decoded` what llama.cpp has made, in tokens."""
-
-    prompt: Prompt
-    request: dict[str, Any]
-    offset: int
-    decoded: int = 0
-    native: str | None = None  # llama.cpp's finish_reason
-    over: bool = False  # its Finished is out
 
 
 class LlamaCppEngine:
@@ -69,9 +60,9 @@ class LlamaCppEngine:
         self._folder = ""
         self._tokenizer: ServerTokenizer | None = None
         self._slots: list[threading.Thread] = []
-        self._waiting: queue.SimpleQueue[_Sequence | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[Running | None] = queue.SimpleQueue()
         self._lock = threading.RLock()  # of all below
-        self._live: dict[str, _Sequence] = {}
+        self._live: dict[str, Running] = {}
         self._events: Step = []
         self._wake: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
         self._ended = "not started"
@@ -94,7 +85,9 @@ class LlamaCppEngine:
         trained = metadata.get(f"{metadata.get('general.architecture')}.context_length", DEFAULT_CONTEXT)
         context = min(trained, self._max_context or DEFAULT_CONTEXT)
         where = "cpu" if self._gpu_layers == 0 else device()
-        self.caps = Caps(context, self._max_running, "distribution", embeds=True, device=where)
+        self.caps = Caps(
+            context, self._max_running, "distribution", embeds=True, device=where, grammars=_GRAMMARS, logprobs=True
+        )
         self._folder = tempfile.mkdtemp(prefix="queuechat-")
         socket = str(Path(self._folder) / "llamacpp.sock")
         self._server = self._load(socket, slots=self._max_running, batch=min(_BATCH, context))
@@ -111,13 +104,16 @@ class LlamaCppEngine:
         with self._lock:
             if self._ended:
                 raise EngineDied(f"llama.cpp does not run: {self._ended}")
+            refuse_beyond(prompt, self.caps)
             refuse_unknown([*prompt.prompt_ids, *prompt.prefix_ids], len(self._gguf), param="prompt")
+            if prompt.grammar is not None:
+                prompt = replace(prompt, stop_ids=prompt.stop_ids | self.vocabulary.eos_ids)
             context = self.caps.context_length
             prompt = replace(prompt, max_new=min(prompt.max_new, context - len(prompt.prompt_ids)))
             request = completion_request(
                 prompt, context=context, vocabulary=len(self._gguf), ends=self.vocabulary.eos_ids
             )
-            sequence = _Sequence(prompt, request, offset=len(prompt.prefix_ids))
+            sequence = Running(prompt, request, offset=len(prompt.prefix_ids))
             self._live[prompt.id] = sequence
             if len(prompt.prompt_ids) >= context:
                 self._finish(sequence, "error", f"the prompt does not fit the context of {context} tokens")
@@ -206,56 +202,64 @@ class LlamaCppEngine:
             if sequence.over:
                 continue
             try:
+                sequence.prepare()
                 self._server.handle_completions(sequence.request, partial(self._receive, sequence))
+            except QueuechatError as error:
+                self._finish(sequence, "error", error.message, param=error.param)
             except Exception as error:
                 self._end(f"{type(error).__name__}: {error}")
-            with self._lock:
-                if sequence.native is not None:
-                    self._finish(sequence, "stop" if sequence.native == "stop" else "length")
-                else:
-                    self._finish(sequence, "error", "llama.cpp gave no answer", retryable=True)
+            self._last_word(sequence)
 
-    def _receive(self, sequence: _Sequence, result: dict[str, Any]) -> bool:
+    def _last_word(self, sequence: Running) -> None:
+        """What llama.cpp has ended by itself."""
+        if sequence.native is None:
+            self._finish(sequence, "error", "llama.cpp gave no answer", retryable=True)
+        elif sequence.native != "stop":
+            self._finish(sequence, "length")
+        else:
+            self._stop(sequence)
+
+    def _receive(self, sequence: Running, result: dict[str, Any]) -> bool:
         """Callback of llama.cpp, in a thread of its own; True ends the generation."""
         if error := result.get("error"):
             self._refuse(sequence, error)
             return True
         choice = result["choices"][0]
         if choice["logprobs"]:
-            self._deliver(sequence, self._new_ids(sequence, result))
+            self._deliver(sequence, sequence.tokens(result, self._gguf))
         sequence.native = choice["finish_reason"]
         return sequence.over
 
-    def _new_ids(self, sequence: _Sequence, result: dict[str, Any]) -> list[int]:
-        """Ids since the last chunk.
-
-        llama.cpp holds a token that ends within a character back and then names only the last id, along with all the
-        bytes: the ids before are those which spell the rest.
-        """
-        token = result["choices"][0]["logprobs"]["content"][-1]
-        missed = result["timings"]["predicted_n"] - sequence.decoded - 1
-        sequence.decoded += missed + 1
-        if missed <= 0:
-            return [token["id"]]
-        before = bytes(token["bytes"]).removesuffix(self._gguf.piece(token["id"]))
-        return [*self._gguf.spell(before, missed), token["id"]]
-
-    def _deliver(self, sequence: _Sequence, ids: list[int]) -> None:
+    def _deliver(self, sequence: Running, tokens: list[Token]) -> None:
         prompt = sequence.prompt
-        end = next((place for place, id in enumerate(ids) if id in prompt.stop_ids), None)
+        end = next((place for place, (id, _) in enumerate(tokens) if id in prompt.stop_ids), None)
         with self._lock:
-            ids = ids[:end][: prompt.max_new - sequence.offset]
             if sequence.over:
                 return
-            if ids:
-                self._post(Tokens(prompt.id, sequence.offset, ids))
+            try:
+                news = sequence.checked(tokens[:end], self._gguf)[: prompt.max_new - sequence.offset]
+            except QueuechatError as error:
+                self._finish(sequence, "error", error.message)
+                return
+            if news:
+                ids = [id for id, _ in news]
+                logprobs = [logprob for _, logprob in news if logprob is not None]
+                self._post(Tokens(prompt.id, sequence.offset, ids, logprobs))
                 sequence.offset += len(ids)
             if sequence.offset >= prompt.max_new:
                 self._finish(sequence, "length")
             elif end is not None:
-                self._finish(sequence, "stop")
+                self._stop(sequence)
 
-    def _refuse(self, sequence: _Sequence, error: dict[str, Any]) -> None:
+    def _stop(self, sequence: Running) -> None:
+        try:
+            sequence.check_end()
+        except QueuechatError as error:
+            self._finish(sequence, "error", error.message)
+        else:
+            self._finish(sequence, "stop")
+
+    def _refuse(self, sequence: Running, error: dict[str, Any]) -> None:
         """A code below 500 speaks of the request; the others of a llama.cpp that cannot go on."""
         message = str(error.get("message", error))
         if int(error.get("code", 500)) < 500:
@@ -273,16 +277,17 @@ class LlamaCppEngine:
 
     def _finish(
         self,
-        sequence: _Sequence,
+        sequence: Running,
         reason: Literal["stop", "length", "cancelled", "error"],
         error: str = "",
         retryable: bool = False,
+        param: str | None = None,
     ) -> None:
         with self._lock:
             if not sequence.over:
                 sequence.over = True
                 self._live.pop(sequence.prompt.id, None)
-                self._post(Finished(sequence.prompt.id, reason, error, retryable))
+                self._post(Finished(sequence.prompt.id, reason, error, retryable, param))
 
     def _post(self, event: Tokens | Finished) -> None:
         self._events.append(event)

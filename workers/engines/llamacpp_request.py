@@ -9,6 +9,7 @@ from typing import Any
 from queuechat.errors import UnsupportedParameter
 from queuechat.protocol import Sampling
 from workers.engines.base import Prompt
+from workers.text.grammar import lark_of
 
 #: llama.cpp's own order has the temperature last, and more filters; this is the order of transformers.
 _SAMPLERS = ["penalties", "temperature", "top_k", "top_p", "min_p"]
@@ -19,19 +20,22 @@ _SPARE = 3  #: tokens that can complete half a character
 def completion_request(prompt: Prompt, *, context: int, vocabulary: int, ends: frozenset[int]) -> dict[str, Any]:
     """The request. `context` in tokens, `vocabulary` in ids; `ends` are the ids at which llama.cpp stops by itself.
 
-    It asks for a few tokens more than `max_new`: llama.cpp keeps half a character to itself, and so its ids.
+    It asks for a few tokens more than `max_new`: llama.cpp keeps half a character to itself, and so its ids. Under a
+    grammar it asks for the whole answer, the prefix included.
 
     Raises:
         UnsupportedParameter: llama.cpp has no such sampling; `param` names it.
     """
     sampling = prompt.sampling
     _check(sampling, vocabulary)
+    prefix = [] if prompt.grammar else prompt.prefix_ids
+    grammar = {"grammar": f"%llguidance {{}}\n{lark_of(prompt.grammar, any_space=True)}"} if prompt.grammar else {}
     penalised = sampling.repetition_penalty != 1.0 or sampling.frequency_penalty != 0.0
     return {
-        "prompt": [*prompt.prompt_ids, *prompt.prefix_ids],
-        "n_predict": prompt.max_new - len(prompt.prefix_ids) + _SPARE,
+        "prompt": [*prompt.prompt_ids, *prefix],
+        "n_predict": prompt.max_new - len(prefix) + _SPARE,
         "stream": True,
-        "logprobs": 1,  # the only way to the ids
+        "logprobs": max(1, prompt.logprobs or 0),  # the only way to the ids
         "timings_per_token": True,  # counts tokens, so that those without a chunk of their own are seen
         "return_progress": True,  # calls back during a long prefill, so that it can be cancelled
         "cache_prompt": True,
@@ -44,9 +48,10 @@ def completion_request(prompt: Prompt, *, context: int, vocabulary: int, ends: f
         "frequency_penalty": sampling.frequency_penalty,
         "presence_penalty": 0.0,
         "repeat_last_n": context if penalised else 0,
-        "seed": seed(sampling, len(prompt.prefix_ids)),
+        "seed": seed(sampling, len(prefix)),
         "ignore_eos": not ends & prompt.stop_ids,
         "logit_bias": _biases(prompt, ends),
+        **grammar,
     }
 
 

@@ -1,31 +1,34 @@
 """The default engine on accelerators: Hugging Face models under transformers' continuous batching.
 
 The manager runs its loop in a thread of its own; its router is replaced by one that hands over a whole step at once.
-All bookkeeping happens on the event loop, so nothing here needs a lock.
+All bookkeeping happens on the event loop, so nothing here needs a lock. A sequence with a grammar waits for it to be
+compiled, beside the loop, before the manager hears of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import math
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from transformers import GenerationConfig
-from transformers.generation.continuous_batching.requests import RequestStatus
-
-from queuechat.errors import ContextLengthExceeded, EngineDied, InvalidRequest, Misconfigured, QueuechatError
-from workers.engines import packed_attention
-from workers.engines.base import Caps, Finished, Prompt, Step, Tokens, Vocabulary, refuse_unknown
-from workers.engines.batch_router import NO_NUMBERS, NO_NUMBERS_HERE, Router
-from workers.engines.batch_sampler import BatchSampler, Row, install, make_room
-from workers.engines.hf_model import WARM_UP, Loaded, cache_plan, computes, load, mean_pooled
+from queuechat.errors import ContextLengthExceeded, EngineDied, InvalidRequest, QueuechatError
+from workers.engines.base import Caps, Finished, Prompt, Step, Vocabulary, refuse_beyond, refuse_unknown
+from workers.engines.batch_manager import compiler_of, manager_of, warm_up
+from workers.engines.batch_router import NO_NUMBERS, NO_NUMBERS_HERE
+from workers.engines.batch_sampler import Row
+from workers.engines.batch_sequence import Sequence as Running
+from workers.engines.constraint import KINDS, Compiler
+from workers.engines.hf_model import Loaded, cache_plan, computes, load, mean_pooled
 from workers.sampling import refuse_unusable
+
+log = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S = 30.0
 
@@ -57,8 +60,10 @@ class TransformersEngine:
         self._manager: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._steps: asyncio.Queue[Step | None] = asyncio.Queue()
-        self._sequences: dict[str, _Sequence] = {}
-        self._by_request: dict[str, _Sequence] = {}
+        self._sequences: dict[str, Running] = {}
+        self._by_request: dict[str, Running] = {}  # those that the manager knows
+        self._compiler: Compiler | None = None
+        self._compiling: set[asyncio.Task[None]] = set()
         self._admitted = 0
         self._dead = "it was not started"
         self._over = False
@@ -69,17 +74,26 @@ class TransformersEngine:
         max_running = self._max_running or (16 if loaded.on_cpu else 64)
         plan, context = cache_plan(loaded, max_running, self._max_context)
         self._model = loaded.model
-        self._manager, router = _manager(loaded, plan)
+        self._manager, router = manager_of(loaded, plan)
         self._manager.start()
-        _warm_up(self._manager, router)
+        warm_up(self._manager, router)
         cache = self._manager.batch_processor.cache
         context = min(context, cache.num_blocks * plan.page_size)
         # In half precision the batch's shape moves logits by more than close calls between tokens can bear.
         exact = loaded.model.dtype.itemsize >= 4
-        self.caps = Caps(context, max_running, "exact" if exact else "distribution", True, loaded.device)
+        self._compiler = compiler_of(loaded)
+        self.caps = Caps(
+            context,
+            max_running,
+            "exact" if exact else "distribution",
+            True,
+            loaded.device,
+            grammars=KINDS if self._compiler and loaded.vocabulary.eos_ids else frozenset(),
+            logprobs=self._compiler is not None,
+        )
         self.vocabulary = loaded.vocabulary
         self._dead = ""
-        router.sink = lambda outputs, broken: self._post(self._take, outputs, broken)
+        router.sink = lambda outputs, errors: self._post(self._take, outputs, errors)
         watched = (self._manager._generation_thread, self._manager.background_thread_status)
         threading.Thread(target=self._watch, args=watched, daemon=True).start()
 
@@ -89,22 +103,26 @@ class TransformersEngine:
             raise EngineDied(f"the transformers engine does not run: {self._dead}")
         if prompt.id in self._sequences:
             raise InvalidRequest(f"{prompt.id} is running already", param="id")
+        refuse_beyond(prompt, self.caps)
         refuse_unusable(prompt.sampling, self._vocab_size)
         self._check_ids(prompt.prompt_ids)
         self._check_ids(prompt.prefix_ids or prompt.prompt_ids)
+        if prompt.grammar is not None:
+            prompt = replace(prompt, stop_ids=prompt.stop_ids | self.vocabulary.eos_ids)
         reason = self._already_over(prompt)
         if reason:
             self._steps.put_nowait([reason])
         else:
-            self._submit(prompt)
+            self._begin(prompt)
 
     def abort(self, id: str) -> None:
         sequence = self._sequences.get(id)
         if sequence is None:
             return
+        submitted = sequence.request in self._by_request
         self._forget(sequence)
         self._steps.put_nowait([Finished(id, "cancelled")])
-        if self._manager is not None:
+        if submitted and self._manager is not None:
             self._manager.cancel_request(sequence.request)
             # Having evicted a request, the manager lets none in until one ends, and forgets that a cancelled one did.
             self._manager.batch_processor.scheduler.block_new_requests = False
@@ -131,6 +149,8 @@ class TransformersEngine:
     def close(self) -> None:
         manager, self._manager = self._manager, None
         self._dead = self._dead or "it was closed"
+        if self._compiler is not None:
+            self._compiler.close()
         if manager is not None:
             manager.stop(block=True, timeout=CLOSE_TIMEOUT_S, hard_stop=True)
             manager.destroy()
@@ -167,36 +187,70 @@ class TransformersEngine:
         in_context = self.caps.context_length - len(prompt.prompt_ids)
         return min(prompt.max_new, in_context) - len(prompt.prefix_ids)
 
-    def _submit(self, prompt: Prompt) -> None:
+    def _begin(self, prompt: Prompt) -> None:
         self._admitted += 1
-        sequence = _Sequence(prompt, f"{self._admitted}:{prompt.id}", len(prompt.prefix_ids))
-        self._sequences[prompt.id] = self._by_request[sequence.request] = sequence
+        row = Row(prompt.sampling, len(prompt.prompt_ids), prompt.logprobs)
+        sequence = Running(prompt, f"{self._admitted}:{prompt.id}", len(prompt.prefix_ids), row)
+        self._sequences[prompt.id] = sequence
+        if prompt.grammar is None:
+            try:
+                self._submit(sequence)
+            except EngineDied:
+                self._forget(sequence)
+                raise
+            return
+        task = asyncio.get_running_loop().create_task(self._compile(sequence), name=f"grammar of {prompt.id}")
+        self._compiling.add(task)
+        task.add_done_callback(self._compiling.discard)
+
+    async def _compile(self, sequence: Running) -> None:
+        prompt = sequence.prompt
+        assert self._compiler is not None
+        assert prompt.grammar is not None
+        try:
+            sequence.row.matcher = await self._compiler.matcher(prompt.grammar)
+            if self._sequences.get(prompt.id) is not sequence:
+                return  # aborted since
+            self._submit(sequence)
+        except QueuechatError as error:
+            end = sequence.refused(error)
+        except Exception as error:  # a grammar must not cost the others their engine, nor its sequence its end
+            log.exception("the grammar of %s cannot be compiled", prompt.id)
+            end = sequence.refused(InvalidRequest(f"this grammar fails ({error})", param="response_format"))
+        else:
+            return
+        if self._sequences.get(prompt.id) is sequence:
+            self._forget(sequence)
+            self._steps.put_nowait([end])
+
+    def _submit(self, sequence: Running) -> None:
+        prompt = sequence.prompt
+        self._by_request[sequence.request] = sequence
         accepted = self._manager.add_request(
             [*prompt.prompt_ids, *prompt.prefix_ids],
             request_id=sequence.request,
             max_new_tokens=self._room(prompt),
             streaming=True,
             eos_token_id=list(prompt.stop_ids),
-            row=Row(prompt.sampling, len(prompt.prompt_ids)),
+            row=sequence.row,
         )
         if accepted is None:
-            self._forget(sequence)
             raise EngineDied("the transformers engine has died")
 
-    def _forget(self, sequence: _Sequence) -> None:
+    def _forget(self, sequence: Running) -> None:
         self._sequences.pop(sequence.prompt.id, None)
         self._by_request.pop(sequence.request, None)
 
-    def _take(self, outputs: Sequence[Any], broken: frozenset[str]) -> None:
+    def _take(self, outputs: Sequence[Any], errors: Mapping[str, QueuechatError]) -> None:
         """One engine step becomes one list of events."""
         step: Step = []
         for output in outputs:
             sequence = self._by_request.get(output.request_id)
             if sequence is None:
                 continue  # aborted since
-            over = output.request_id in broken
-            step.extend([sequence.broken()] if over else sequence.events(output))
-            if over or output.is_finished():
+            error = errors.get(output.request_id)
+            step += [sequence.refused(error)] if error else sequence.events(output, self.vocabulary.bytes_of)
+            if error or output.is_finished():
                 self._forget(sequence)
         if step:
             self._steps.put_nowait(step)
@@ -227,52 +281,3 @@ class TransformersEngine:
         rope = getattr(self._model.config.get_text_config(), "rope_parameters", None) or {}
         grows = "dynamic" in str(rope) or "longrope" in str(rope)
         return self._manager.pause() if grows else nullcontext()
-
-
-@dataclass(slots=True)
-class _Sequence:
-    """`request` is its name in the manager, never used twice; `at` the offset of the next token."""
-
-    prompt: Prompt
-    request: str
-    at: int
-
-    def events(self, output: Any) -> Step:
-        """What is new in an output, which repeats all tokens since the request was admitted.
-
-        Those of a step that failed are no answer of the model's: whoever takes over makes them again.
-        """
-        id = self.prompt.id
-        if output.status == RequestStatus.FAILED:
-            return [Finished(id, "error", f"the engine died: {output.error}", True)]
-        step: Step = []
-        ids = output.generated_tokens[self.at - len(self.prompt.prefix_ids) :]
-        if ids:
-            step.append(Tokens(id, self.at, ids))
-            self.at += len(ids)
-        if output.is_finished():
-            stopped = bool(ids) and ids[-1] in self.prompt.stop_ids
-            step.append(Finished(id, "stop" if stopped else "length"))
-        return step
-
-    def broken(self) -> Finished:
-        return Finished(self.prompt.id, "error", NO_NUMBERS_HERE)
-
-
-def _manager(loaded: Loaded, plan: Any) -> tuple[Any, Router]:
-    model, sampler = loaded.model, BatchSampler()
-    install(model, sampler)
-    manager = model.init_continuous_batching(GenerationConfig(do_sample=False, eos_token_id=-1), plan)
-    make_room(manager)
-    if loaded.on_cpu and loaded.sees_everything and model.config._attn_implementation == "sdpa":
-        model.set_attn_implementation(packed_attention.NAME)
-    manager.output_router = Router(manager, sampler)
-    return manager, manager.output_router
-
-
-def _warm_up(manager: Any, router: Router) -> None:
-    """One token, so that the first user does not pay for lazy loading, and a model that cannot run says so now."""
-    manager.add_request(list(WARM_UP), request_id="warm up", max_new_tokens=1, eos_token_id=[])
-    while not router.warm.wait(timeout=0.1):
-        if not manager.is_running():
-            raise Misconfigured(f"the model does not run: {manager.background_thread_status.fatal_error}")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from jinja2 import nodes
+from jinja2 import meta, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -52,20 +52,31 @@ def render(
     if taken := _RESERVED & template_args.keys():
         raise InvalidRequest(f"a template argument cannot be called {min(taken)!r}", param=min(taken))
     compiled = _compile(template)
-    variables = {
+    knows_developers = "developer" in template
+    given = {
         "tools": None,
         "documents": None,
         **special_tokens,
         **template_args,
-        "messages": [_normal(message) for message in messages],
+        "messages": [_normal(message, knows_developers=knows_developers) for message in messages],
         "add_generation_prompt": add_generation_prompt,
     }
     try:
-        return _bounded(compiled.generate(variables))
+        return _bounded(compiled.generate(given))
     except InvalidRequest:
         raise
     except Exception as error:  # a template may run into anything: TypeError, RecursionError, ZeroDivisionError...
         raise InvalidRequest(f"the chat template refuses these messages: {error}", param="messages") from error
+
+
+def variables(template: str) -> frozenset[str]:
+    """Names that the template looks up and does not set: what it can be told.
+
+    Raises:
+        Misconfigured: it is not valid Jinja.
+    """
+    _compile(template)
+    return frozenset(meta.find_undeclared_variables(_environment().parse(template)))
 
 
 def load_template(spec: str) -> str:
@@ -91,10 +102,11 @@ def names() -> list[str]:
     return sorted(entry.name.removesuffix(".jinja") for entry in _NAMED.iterdir() if entry.name.endswith(".jinja"))
 
 
-def _normal(message: dict[str, Any]) -> dict[str, Any]:
-    """A message as templates expect it: text parts joined, `developer` as `system`, tool arguments parsed."""
+def _normal(message: dict[str, Any], *, knows_developers: bool) -> dict[str, Any]:
+    """A message as templates expect it: text parts joined, tool arguments parsed, and `developer` as `system` where it
+    is not known."""
     normal = dict(message)
-    if normal.get("role") == "developer":
+    if normal.get("role") == "developer" and not knows_developers:
         normal["role"] = "system"
     parts = normal.get("content")
     if isinstance(parts, list) and all(isinstance(p, dict) and p.get("type") == "text" for p in parts):

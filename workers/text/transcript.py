@@ -35,9 +35,20 @@ class Delta:
 
 
 class Transcript:
-    """The text of one answer. `stop` strings never appear in it, nor does what follows one; `stop_ids` end it too."""
+    """The text of one answer. `stop` strings never appear in it, nor does what follows one; `stop_ids` end it too.
 
-    def __init__(self, vocabulary: Decoder, *, stop: Sequence[str] = (), stop_ids: frozenset[int] = frozenset()):
+    `opening` is the beginning of the answer that stands in the prompt: the first text that is told starts with it.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Decoder,
+        *,
+        stop: Sequence[str] = (),
+        stop_ids: frozenset[int] = frozenset(),
+        opening: str = "",
+    ):
+        self._opening = opening
         self._decode = vocabulary.decode
         self._stop = [word for word in stop if word]
         self._stop_ids = stop_ids
@@ -61,6 +72,7 @@ class Transcript:
         if end is not None and not self._stopped:
             self._stopped = True
             taken += 1
+        text, self._opening = self._opening + text, ""
         return Delta(text, taken, self._stopped)
 
     def finish(self) -> str:

@@ -4,56 +4,58 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from queuechat.dialects.schemas.base import Generation, Tokens
+from queuechat.dialects.schemas.constraints import Constraints
+from queuechat.dialects.schemas.messages import Message
 from queuechat.dialects.schemas.refusals import CHAT, refuse_reserved
+from queuechat.dialects.schemas.tools import Toolbox
+from queuechat.errors import InvalidRequest
+from queuechat.protocol import MAX_LOGPROBS
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+_NO_THOUGHTS = ("none", "minimal")
 
 
-class TextPart(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")
-
-    type: Literal["text"]
-    text: str
-
-
-class Message(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart] | None = None
-    name: str | None = None
-
-    @model_validator(mode="after")
-    def _has_content(self) -> Message:
-        if self.content is None and self.role != "assistant":
-            raise ValueError("have a `content` that is a string or a list of text parts")
-        return self
-
-    def turn(self) -> dict[str, Any]:
-        parts = self.content
-        content = [part.model_dump() for part in parts] if isinstance(parts, list) else parts
-        turn: dict[str, Any] = {"role": self.role, "content": content}
-        return turn if self.name is None else turn | {"name": self.name}
-
-
-class ChatRequest(Generation):
+class ChatRequest(Toolbox, Constraints, Generation):
     """OpenAI's fields, and of vLLM's extras those that any engine can honour."""
 
+    model_config = Generation.model_config
     refused: ClassVar = CHAT
 
     messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
     max_completion_tokens: Tokens | None = Field(None, description="wins over max_tokens")
     chat_template_kwargs: dict[str, Any] | None = None
+    reasoning_effort: Effort | None = Field(
+        None, description="none and minimal switch thinking off where the chat template can; a grammar does so, too"
+    )
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
 
     @model_validator(mode="after")
     def _sets_nothing_of_ours(self) -> ChatRequest:
         refuse_reserved(self.chat_template_kwargs or {})
+        if self.top_logprobs and not self.logprobs:
+            raise InvalidRequest("`top_logprobs` must come with `logprobs`: true", param="top_logprobs")
         return self
 
     @property
     def limit(self) -> int | None:
         return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def alternatives(self) -> int | None:
+        """How many tokens are told beside each one; None for no log probabilities."""
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+    @property
+    def effort(self) -> dict[str, Any]:
+        """What `reasoning_effort` says to a template."""
+        if self.reasoning_effort is None:
+            return {}
+        thinks = self.reasoning_effort not in _NO_THOUGHTS
+        return {"reasoning_effort": self.reasoning_effort, "enable_thinking": thinks}
 
     def turns(self) -> list[dict[str, Any]]:
         """The messages for the worker's template."""

@@ -15,7 +15,7 @@ Neutral = Callable[[Any], bool]
 #: Accepted and without effect here: they ask for no other answer.
 HINTS = frozenset({
     "metadata", "store", "service_tier", "parallel_tool_calls", "safety_identifier", "prompt_cache_key",
-    "prompt_cache_retention", "verbosity", "reasoning_effort", "include_reasoning", "request_id",
+    "prompt_cache_retention", "verbosity", "include_reasoning", "request_id",
 })  # fmt: skip
 
 
@@ -33,22 +33,18 @@ _ENGINE_EXTRAS: dict[str, Neutral] = {
     "bad_words": _EMPTY,
     "allowed_token_ids": _EMPTY,
     "prompt_logprobs": _one_of(0),
+    "truncate_prompt_tokens": _EMPTY,
+}
+
+_GUIDES: dict[str, Neutral] = {
     "guided_json": _EMPTY,
     "guided_regex": _EMPTY,
     "guided_choice": _EMPTY,
     "guided_grammar": _EMPTY,
     "structured_outputs": _EMPTY,
-    "truncate_prompt_tokens": _EMPTY,
 }
 
 CHAT: Mapping[str, Neutral] = {
-    "tools": _EMPTY,
-    "tool_choice": _one_of("none", "auto"),
-    "functions": _EMPTY,
-    "function_call": _one_of("none", "auto"),
-    "response_format": _one_of({"type": "text"}),
-    "logprobs": _one_of(False),
-    "top_logprobs": _one_of(0),
     "modalities": _one_of([], ["text"]),
     "audio": _EMPTY,
     "prediction": _EMPTY,
@@ -66,13 +62,14 @@ COMPLETIONS: Mapping[str, Neutral] = {
     "suffix": _EMPTY,
     "logprobs": _one_of(False),
     "response_format": _one_of({"type": "text"}),
+    **_GUIDES,
     **_ENGINE_EXTRAS,
 }
 
 EMBEDDINGS: Mapping[str, Neutral] = {}
 
 #: What a template gets from us; the same names as in workers/text/template.py.
-_RESERVED = frozenset({"messages", "special_tokens", "add_generation_prompt"})
+_RESERVED = frozenset({"messages", "tools", "special_tokens", "add_generation_prompt"})
 
 
 def refuse_unsupported(body: Mapping[str, Any], refused: Mapping[str, Neutral]) -> None:
@@ -80,6 +77,12 @@ def refuse_unsupported(body: Mapping[str, Any], refused: Mapping[str, Neutral]) 
     for name in body.keys() & refused.keys():
         if not refused[name](body[name]):
             raise UnsupportedParameter(f"`{name}` is not supported yet; leave it out", param=name)
+    tools = body.get("tools")
+    for index, tool in enumerate(tools if isinstance(tools, list) else []):
+        kind = tool.get("type") if isinstance(tool, dict) else None
+        if isinstance(kind, str) and kind != "function":
+            where = f"tools[{index}].type"
+            raise UnsupportedParameter(f"`{where}` is {kind[:40]!r}; there are only functions here", param=where)
     messages = body.get("messages")
     if isinstance(messages, list):
         for index, message in enumerate(messages):
@@ -95,13 +98,8 @@ def refuse_reserved(template_kwargs: Mapping[str, Any]) -> None:
 
 
 def _refuse_in_message(message: dict[str, Any], path: str) -> None:
-    if message.get("role") in ("tool", "function"):
-        raise UnsupportedParameter(
-            f"`{path}.role` {message['role']!r} is not supported: there are no tools yet", param=f"{path}.role"
-        )
-    for name in ("tool_calls", "function_call", "audio"):
-        if message.get(name):
-            raise UnsupportedParameter(f"`{path}.{name}` is not supported yet", param=f"{path}.{name}")
+    if message.get("audio"):
+        raise UnsupportedParameter(f"`{path}.audio` is not supported yet", param=f"{path}.audio")
     content = message.get("content")
     for index, part in enumerate(content if isinstance(content, list) else []):
         kind = part.get("type") if isinstance(part, dict) else None

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from queuechat.protocol import Sampling
+from queuechat.protocol import Grammar, Logprob, Sampling
 from workers.engines.base import Engine, Finished, Prompt, Step, Tokens
 
 PATIENCE_S = 120.0  # a safety net, not a measurement
@@ -29,6 +29,10 @@ class Transcript:
         return [id for chunk in self.chunks for id in chunk.ids]
 
     @property
+    def logprobs(self) -> list[Logprob]:
+        return [logprob for chunk in self.chunks for logprob in chunk.logprobs]
+
+    @property
     def ends(self) -> list[Finished]:
         return [event for event in self.events if isinstance(event, Finished)]
 
@@ -46,6 +50,7 @@ class Driver:
         self.engine = engine
         self.transcripts: defaultdict[str, Transcript] = defaultdict(Transcript)
         self.over = asyncio.Event()
+        self.patience_s = PATIENCE_S
         self._news = asyncio.Condition()
         self._named = 0
         self._reader = asyncio.create_task(self._read())
@@ -58,11 +63,13 @@ class Driver:
         prefix: Sequence[int] = (),
         sampling: Sampling = GREEDY,
         stop: frozenset[int] = frozenset(),
+        logprobs: int | None = None,
+        grammar: Grammar | None = None,
     ) -> Prompt:
         """A sequence under a fresh name."""
         self._named += 1
         ids = self.engine.vocabulary.encode(text, add_special=True)
-        return Prompt(f"s{self._named}", ids, max_new, tuple(prefix), stop, sampling)
+        return Prompt(f"s{self._named}", ids, max_new, tuple(prefix), stop, sampling, logprobs, grammar)
 
     async def run(self, *prompts: Prompt) -> list[Transcript]:
         """Admits them all at once and waits for their ends."""
@@ -86,7 +93,7 @@ class Driver:
 
     async def until(self, id: str, done: Callable[[Transcript], bool]) -> Transcript:
         """Waits for an event after which `done` holds."""
-        async with asyncio.timeout(PATIENCE_S), self._news:
+        async with asyncio.timeout(self.patience_s), self._news:
             await self._news.wait_for(lambda: done(self.transcripts[id]))
         return self.transcripts[id]
 

@@ -207,3 +207,10 @@ def test_neither_torch_nor_transformers_is_imported() -> None:
         "assert not {'torch', 'transformers', 'tokenizers'} & sys.modules.keys()\n"
     )
     subprocess.run([sys.executable, "-c", program, str(smollm())], check=True, timeout=120)
+
+
+def test_special_tokens_are_kept_where_they_are_needed_but_never_those_that_end_an_answer() -> None:
+    plain = vocabulary(["a", "<tool_call>", "<|im_end|>"], [1, 3, 3])
+    kept = plain.keeping({"<tool_call>", "<|im_end|>", "<absent>"})
+    assert kept.decode([0, 1, 2]) == "a<tool_call>"
+    assert plain.decode([0, 1, 2]) == "a"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import math
+import re
 from dataclasses import replace
 
 import pytest
 
 from queuechat.errors import EngineDied, InvalidRequest, UnsupportedParameter
-from queuechat.protocol import Sampling
+from queuechat.protocol import Grammar, Sampling
 from tests.workers.engines.conftest import ENGINES, started
 from tests.workers.engines.driver import GREEDY, Driver
 from workers.engines.base import Prompt
@@ -301,6 +304,180 @@ async def test_a_closed_engine_admits_nobody_and_may_be_closed_again(kind: str) 
         driver.engine.admit(replace(prompt, id="late"))
 
 
+# 8. Grammars.
+
+PERSON = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 12},
+        "age": {"type": "integer", "minimum": 1, "maximum": 120},
+        "kind": {"enum": ["cat", "dog"]},
+    },
+    "required": ["name", "age", "kind"],
+    "additionalProperties": False,
+}
+SCHEMA = Grammar("json_schema", json.dumps(PERSON))
+NUMBER = Grammar("regex", r"[0-9]{3}/[a-f]{4}")
+COLOURS = ["red", "grün", 'a "blue" one\n']
+CHOICE = Grammar("choice", json.dumps(COLOURS))
+SUM = Grammar("lark", 'start: /[0-9]{1,4}/ ("+" /[0-9]{1,4}/){1,3} "="')
+
+
+def obeys(grammar: Grammar, text: str) -> bool:
+    if grammar.kind == "json_schema":
+        return set(json.loads(text)) == {"name", "age", "kind"} and json.loads(text)["kind"] in ("cat", "dog")
+    if grammar.kind == "choice":
+        return text in COLOURS
+    return bool(re.fullmatch(grammar.text if grammar.kind == "regex" else r"\d{1,4}(\+\d{1,4}){1,3}=", text))
+
+
+async def refusal(driver: Driver, prompt: Prompt) -> str | None:
+    """What `admit`, or the end of the sequence, names as wrong."""
+    try:
+        driver.engine.admit(prompt)
+    except InvalidRequest as error:
+        return error.param
+    end = (await driver.finished(prompt.id)).end
+    assert (end.reason, end.retryable) == ("error", False)
+    assert end.error
+    return end.param
+
+
+def bound(driver: Driver) -> None:
+    if not driver.engine.caps.grammars:
+        pytest.skip("this engine has no grammars")
+
+
+@pytest.mark.parametrize("grammar", [SCHEMA, NUMBER, CHOICE, SUM, Grammar("json_object")], ids=lambda g: g.kind)
+async def test_a_grammar_is_obeyed_or_refused_by_name(driver: Driver, grammar: Grammar) -> None:
+    prompt = driver.prompt(RIVER, 100, sampling=Sampling(seed=4), grammar=grammar)
+    if grammar.kind not in driver.engine.caps.grammars:
+        with pytest.raises(UnsupportedParameter) as caught:
+            driver.engine.admit(prompt)
+        assert caught.value.param == "response_format"
+        return
+    (answer,) = await driver.run(prompt)
+    text = driver.engine.vocabulary.decode(answer.ids)
+    if grammar.kind == "json_object":
+        assert text.startswith("{")  # nothing bounds it
+    else:
+        assert answer.end.reason == "stop"
+        assert obeys(grammar, text)
+
+
+async def test_a_crowd_of_grammars_is_obeyed_each_its_own(driver: Driver) -> None:
+    bound(driver)
+    kinds = [SCHEMA, NUMBER, CHOICE, SUM]
+    free = await driver.ids(FOX, 12)
+    crowd = [
+        driver.prompt(f"{n} {RIVER}", 100, sampling=Sampling(seed=n, top_p=0.9), grammar=kinds[n % 4]) for n in range(8)
+    ]
+    *answers, beside = await driver.run(*crowd, driver.prompt(FOX, 12))
+    for n, answer in enumerate(answers):
+        assert answer.end.reason == "stop"
+        assert obeys(kinds[n % 4], driver.engine.vocabulary.decode(answer.ids))
+    assert beside.ids == free
+
+
+async def test_an_answer_under_a_grammar_cut_anywhere_goes_on_with_the_same_ids(driver: Driver) -> None:
+    bound(driver)
+    (whole,) = await driver.run(driver.prompt(RIVER, 100, sampling=WARM, grammar=SCHEMA))
+    ends = driver.engine.vocabulary.eos_ids
+    cuts = range(1, len([id for id in whole.ids if id not in ends]))
+    prompts = [driver.prompt(RIVER, 100, prefix=whole.ids[:cut], sampling=WARM, grammar=SCHEMA) for cut in cuts]
+    for cut, resumed in zip(cuts, await driver.run(*prompts), strict=True):
+        assert resumed.ids == whole.ids[cut:]
+        assert resumed.end.reason == "stop"
+        assert resumed.chunks[0].offset == cut
+
+
+async def test_a_grammar_that_is_cut_short_by_max_new_ends_with_length(driver: Driver) -> None:
+    bound(driver)
+    (answer,) = await driver.run(driver.prompt(RIVER, 3, sampling=WARM, grammar=SCHEMA))
+    assert (len(answer.ids), answer.end.reason) == (3, "length")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Grammar("json_schema", '{"type": "nonsense"}'),
+        Grammar("json_schema", '{"not": {"type": "string"}}'),
+        Grammar("json_schema", '{"$ref": "http://localhost/schema"}'),
+        Grammar("json_schema", '{"type"'),
+        Grammar("choice", "[]"),
+        Grammar("regex", "(never closed"),
+        Grammar("lark", "start: nowhere"),
+    ],
+    ids=lambda g: g.text,
+)
+async def test_a_grammar_that_cannot_be_used_is_an_error_of_its_own(driver: Driver, wrong: Grammar) -> None:
+    bound(driver)
+    staying, bad = driver.prompt(FOX, 6), driver.prompt(RIVER, 6, grammar=wrong)
+    driver.engine.admit(staying)
+    assert await refusal(driver, bad) == "response_format"
+    assert driver.transcripts[bad.id].ids == []
+    assert len((await driver.finished(staying.id)).ids) == 6
+
+
+async def test_a_sequence_can_be_aborted_while_its_grammar_is_compiled(driver: Driver) -> None:
+    bound(driver)
+    prompt = driver.prompt(RIVER, 50, grammar=SCHEMA)
+    driver.engine.admit(prompt)
+    driver.engine.abort(prompt.id)
+    assert (await driver.finished(prompt.id)).end.reason == "cancelled"
+    await driver.ids(FOX, 3)
+    assert driver.transcripts[prompt.id].ids == []
+    assert driver.engine.running() == 0
+
+
+# 9. Log probabilities.
+
+
+async def test_logprobs_come_for_each_token_in_order_or_are_refused_by_name(driver: Driver) -> None:
+    prompt = driver.prompt(RIVER, 8, sampling=replace(HOT, top_p=0.8), logprobs=5)
+    if not driver.engine.caps.logprobs:
+        with pytest.raises(UnsupportedParameter) as caught:
+            driver.engine.admit(prompt)
+        assert caught.value.param == "logprobs"
+        return
+    plain, told = await driver.run(replace(prompt, id="plain", logprobs=None), prompt)
+    assert plain.logprobs == []
+    if driver.engine.caps.resume == "exact":
+        assert told.ids == plain.ids
+    vocabulary = driver.engine.vocabulary
+    assert [one.token for one in told.logprobs] == [vocabulary.bytes_of(id) for id in told.ids]
+    assert b"".join(one.token for one in told.logprobs).decode() == vocabulary.decode(told.ids)
+    for one in told.logprobs:
+        values = [value for _, value in one.top]
+        assert values == sorted(values, reverse=True)
+        assert len(values) == 5
+        assert sum(math.exp(value) for value in values) <= 1.0001
+        assert one.logprob is not None
+        assert one.logprob <= values[0]
+        assert one.logprob == dict(one.top).get(one.token, one.logprob)
+
+
+async def test_logprobs_do_not_depend_on_sampling_and_may_have_no_alternatives(driver: Driver) -> None:
+    if not driver.engine.caps.logprobs:
+        pytest.skip("this engine has no logprobs")
+    wanted = driver.engine.vocabulary.encode(" fox", add_special=False)[0]
+    forced = replace(HOT, logit_bias={wanted: 100.0})
+    free, biased = await driver.run(
+        driver.prompt(RIVER, 1, logprobs=20), driver.prompt(RIVER, 1, sampling=forced, logprobs=20)
+    )
+    assert [value for _, value in free.logprobs[0].top] == pytest.approx(
+        [value for _, value in biased.logprobs[0].top], abs=1e-3
+    )
+    assert (biased.logprobs[0].token, free.logprobs[0].token) == (b" fox", free.logprobs[0].top[0][0])
+    (bare,) = await driver.run(driver.prompt(RIVER, 2, logprobs=0))
+    assert [one.top for one in bare.logprobs] == [[], []]
+
+
+async def test_more_alternatives_than_there_may_be_are_refused(driver: Driver) -> None:
+    with pytest.raises(InvalidRequest):
+        driver.engine.admit(driver.prompt(RIVER, 2, logprobs=21))
+
+
 # What stands beside the laws: vocabulary and embeddings.
 
 
@@ -311,6 +488,15 @@ async def test_text_comes_back_from_its_ids(driver: Driver) -> None:
         assert vocabulary.decode(vocabulary.encode(text, add_special=False)) == text
     half = vocabulary.encode("京", add_special=False)[:-1]
     assert vocabulary.decode(half).endswith("\ufffd")
+
+
+async def test_the_bytes_of_tokens_make_the_text_however_its_characters_are_cut(driver: Driver) -> None:
+    vocabulary = driver.engine.vocabulary
+    text = "Grüße, 東京! 😀 <|im_end|>"
+    pieces = [vocabulary.bytes_of(id) for id in vocabulary.encode(text, add_special=False)]
+    assert b"".join(pieces).decode() == text
+    assert any(piece and b"\xff" > piece[:1] > b"\x7f" for piece in pieces)
+    assert all(vocabulary.bytes_of(id) for id in vocabulary.eos_ids)
 
 
 async def test_embeddings_have_length_one_and_do_not_depend_on_company(driver: Driver) -> None:

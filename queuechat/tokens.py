@@ -1,0 +1,53 @@
+"""What is said of the tokens of an answer beside their text: how likely they were, and a hash of them all."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_LOGPROBS = 20  # alternatives of a token
+
+
+@dataclass(frozen=True, slots=True)
+class Logprob:
+    """How likely the model found one token (natural logarithm), before temperature, bias, penalties and grammar.
+
+    Tokens are bytes, since one may be half a UTF-8 character. `top` are the likeliest at this place, best first,
+    whether taken or not. `logprob` is None where an engine does not tell it.
+    """
+
+    token: bytes
+    logprob: float | None
+    top: list[tuple[bytes, float]] = field(default_factory=list)
+
+    def pack(self) -> list[Any]:
+        """For JSON, which has no bytes: a letter U+0000 to U+00FF for each."""
+        top = [[token.decode("latin-1"), logprob] for token, logprob in self.top]
+        return [self.token.decode("latin-1"), self.logprob, top]
+
+    @classmethod
+    def unpack(cls, packed: list[Any]) -> Logprob:
+        token, logprob, top = packed
+        return cls(token.encode("latin-1"), logprob, [(other.encode("latin-1"), value) for other, value in top])
+
+
+class PrefixHash:
+    """The hash of all token ids so far (BLAKE2b, 8 bytes, hex): equal ids, equal hash, however they were chunked."""
+
+    def __init__(self) -> None:
+        self._state = hashlib.blake2b(digest_size=8)
+        self.value = ""
+
+    def copy(self) -> PrefixHash:
+        """One that goes on from here on its own."""
+        other = PrefixHash()
+        other._state, other.value = self._state.copy(), self.value
+        return other
+
+    def update(self, ids: Sequence[int]) -> str:
+        self._state.update(struct.pack(f"<{len(ids)}I", *ids))
+        self.value = self._state.hexdigest()
+        return self.value
