@@ -63,7 +63,7 @@ MUTATIONS = (
     ),
     _one("finish leaves the entry", "  redis.call('XDEL', p .. v[2], v[1])\n"),
     _one("finish does not acknowledge", "  redis.call('XACK', p .. v[2], GROUP, v[1])\n"),
-    _one("finish leaves the deadline", "  redis.call('ZREM', p .. 'deadlines', id)\n  local bill", "  local bill"),
+    _one("finish leaves the deadline", "  redis.call('ZREM', p .. 'deadlines', id)\n  local read", "  local read"),
     _one(
         "finish bills twice",
         _PLACES["_usage"],
