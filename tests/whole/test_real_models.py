@@ -21,7 +21,7 @@ from tests.processes import Command, Workers, census_when
 
 FRANCE = "What is the capital of France?"
 FOX = "Write a story about a fox who learns to swim."
-OPTIONS = ("--max-context", "2048", "--tool-format", "json")  # its template knows no tools
+KNOWS_TOOLS = str(Path(__file__).parent.parent / "workers" / "text" / "templates" / "qwen.jinja")
 CITY: Any = {
     "type": "object",
     "properties": {"city": {"enum": ["Paris", "Rome"]}, "inhabitants": {"type": "integer", "maximum": 20_000_000}},
@@ -44,13 +44,16 @@ async def shared_bus(redis_url: str) -> AsyncIterator[Bus]:
 
 @pytest.fixture(scope="module")
 async def sdk(redis_url: str, shared_bus: Bus, folder: Path) -> AsyncIterator[AsyncOpenAI]:
-    """The official client of an API process whose two models are the same weights on both engines."""
+    """The official client of an API process whose two models are the same weights on both engines. The model's own
+    template knows no tools: one is told them in words, the other has a template that knows them."""
+    context = ("--max-context", "2048")
+    words = ("--tool-format", "json", "--dtype", "float32")
     port = free_port()
     api = await Command.start(["api", "--port", str(port)], folder / "api", QUEUECHAT_REDIS_URL=redis_url)
     workers = Workers(redis_url, shared_bus, folder / "workers")
     try:
-        await workers.start("smollm2", "small-gguf", "--engine", "llamacpp", *OPTIONS)
-        await workers.start("smollm2", "small-torch,small", "--engine", "transformers", "--dtype", "float32", *OPTIONS)
+        await workers.start("smollm2", "small-gguf", "--engine", "llamacpp", "--chat-template", KNOWS_TOOLS, *context)
+        await workers.start("smollm2", "small-torch,small", "--engine", "transformers", *words, *context)
         base = f"http://127.0.0.1:{port}"
         async with httpx.AsyncClient() as probe, asyncio.timeout(60):
             while not await _ready(probe, base):
