@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import re
 import time
@@ -14,12 +15,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api import problems, sse
+from api import problems
 from api.drain import ClientGone
 from api.exchange import Exchange
+from api.frames import Frames, Opening
 from api.house import House, Ticket, house_of, ticket_of
 from api.intake import hold_of
 from api.parts import PartFrames
+from api.sse import TextFrames
 from api.writing import Writer
 from queuechat.dialects.order import Order
 from queuechat.dialects.style import Style
@@ -37,7 +40,9 @@ def answer(request: Request, order: Order, style: Style, *, stream: bool) -> Res
     """An order for text, streamed or whole."""
     house, ticket = house_of(request), ticket_of(request)
     if stream:
-        return StreamedAnswer(house, ticket, order, style, hold_of(request, house))
+        kind, created = (TextFrames if order.plain else PartFrames), int(time.time())
+        opening = functools.partial(kind, style, created=created, order=order)
+        return StreamedAnswer(house, ticket, order, opening, hold_of(request, house))
     return WholeAnswer(house, ticket, order, WholeText(style, order, int(time.time())))
 
 
@@ -55,56 +60,49 @@ class _Answering(Response):
 
 
 class StreamedAnswer(_Answering):
-    """Server-sent events. The status is held until the first word, so that a bad prompt is a 400."""
+    """A stream in any dialect. The status is held until the first word, so that a bad prompt is a 400."""
 
-    def __init__(self, house: House, ticket: Ticket, order: Order, style: Style, hold_s: float):
+    def __init__(self, house: House, ticket: Ticket, order: Order, opening: Opening, hold_s: float):
         super().__init__(house, ticket, order)
         del self.headers["content-length"]
-        self.headers.update(
-            {"content-type": "text/event-stream", "cache-control": "no-cache", "x-accel-buffering": "no"}
-        )
-        self._style, self._created, self._hold_s = style, int(time.time()), hold_s
-        self._started = False
+        self.headers.update({"cache-control": "no-cache", "x-accel-buffering": "no"})
+        self._opening, self._hold_s = opening, hold_s
+        self._frames: Frames | None = None  # until the status is out
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        writer = Writer(send, sse.STILL_HERE)
+        writer = Writer(send)
         try:
             await self._guard(self._run(writer), receive)
         except ClientGone:
             return
         except Exception as error:
-            if not self._started:
+            if self._frames is None:
                 raise
-            await self._fail(error, writer)
+            await self._fail(error, self._frames, writer)
 
     async def _run(self, writer: Writer) -> None:
         async with Exchange(self._house, self._order, self._ticket) as exchange:
-            frames = self._frames(exchange.id)
+            frames = self._opening(exchange.id)
             self.headers.update(headers_of(self._ticket, self._order, exchange))
+            self.headers["content-type"] = frames.media_type
             events = await exchange.first_word(self._hold_s)
-            self._started = True
+            self._frames = frames
             await writer.begin(self.raw_headers)
             with self._house.metrics.open_streams.track_inprogress():
-                async with writer.kept_alive():
-                    await writer.write(frames.render(events) or sse.STILL_HERE)
+                async with writer.kept_alive(frames.still_here):
+                    await writer.write(frames.render(events) or frames.still_here)
                     while events := await exchange.take():
                         if body := frames.render(events):
                             await writer.write(body)
-                totals = frames.totals(exchange.tally.usage()) if self._order.include_usage else b""
-                await writer.write(totals + sse.DONE, more=False)
+                await writer.write(frames.last(exchange.tally), more=False)
 
-    async def _fail(self, error: Exception, writer: Writer) -> None:
+    async def _fail(self, error: Exception, frames: Frames, writer: Writer) -> None:
         """The status is out: the error goes where the next words were expected."""
         if not isinstance(error, QueuechatError):
             log.error("request %s failed", self._ticket.name, exc_info=error)
             error = QueuechatError("a bug, see above")
         problems.note(error, self._house.metrics)
-        await writer.write(sse.failure(error, self.headers["x-queuechat-request-id"]), more=False)
-
-    def _frames(self, id: str) -> sse.Frames:
-        order = self._order
-        kind = sse.Frames if order.plain else PartFrames
-        return kind(self._style, id, self._created, order)
+        await writer.write(frames.failure(error, self.headers["x-queuechat-request-id"]), more=False)
 
 
 class WholeAnswer(_Answering):

@@ -48,7 +48,7 @@ class EventStream(Response):
         self._at = answer.cursors[0].next
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        writer = Writer(send, b": ping\n\n")
+        writer = Writer(send)
         try:
             await self._house.drain.guard(self._run(writer), receive, self._deadline_s)
         except ClientGone:
@@ -67,7 +67,7 @@ class EventStream(Response):
         await writer.begin(self.raw_headers)
         await writer.write(f"retry: {_RETRY_MS}\n\n".encode())
         with self._house.metrics.open_streams.track_inprogress():
-            async with writer.kept_alive():
+            async with writer.kept_alive(b": ping\n\n"):
                 while events := await self._take():
                     await writer.write(b"".join(self._render(event) for _, event in events))
         await writer.write(b"", more=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from api.sse import Frames, comment, frame
+from api.sse import TextFrames, comment, frame
 from queuechat.client import Event, Waiting
 from queuechat.dialects.message import likelihoods
 from queuechat.dialects.order import Order
@@ -14,7 +14,7 @@ from queuechat.dialects.style import Style
 from queuechat.protocol import Chunk, End, Logprob
 
 
-class PartFrames(Frames):
+class PartFrames(TextFrames):
     """One frame for each part. Log probabilities go out with the next frame of their choice, its last at the latest."""
 
     _nothing = None  # there may be calls only

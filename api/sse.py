@@ -12,20 +12,23 @@ import orjson
 
 from api import problems
 from queuechat.client import Event, Waiting
-from queuechat.dialects.order import Order
+from queuechat.dialects.order import Order, Tally
 from queuechat.dialects.style import Style
 from queuechat.errors import QueuechatError
 from queuechat.protocol import Chunk, End
 
 DONE = b"data: [DONE]\n\n"
 STILL_HERE = b": waiting\n"
+EVENT_STREAM = "text/event-stream"
 
 _HOLE = "\ue000text\ue000"  # a private-use character that no model name may hold
 
 
-class Frames:
+class TextFrames:
     """The frames of one stream; only new text is encoded for each."""
 
+    media_type = EVENT_STREAM
+    still_here = STILL_HERE
     _nothing: str | None = ""  # the content of a message that has none yet
 
     def __init__(self, style: Style, id: str, created: int, order: Order):
@@ -46,8 +49,12 @@ class Frames:
         self._opened = True
         return b"".join(self._open(index) for index in range(self._count)) + body
 
-    def totals(self, usage: dict[str, object]) -> bytes:
-        return frame(self._base | {"choices": [], "usage": usage})
+    def last(self, tally: Tally) -> bytes:
+        return (frame(self._base | {"choices": [], "usage": tally.usage()}) if self._usage else b"") + DONE
+
+    def failure(self, error: QueuechatError, id: str) -> bytes:
+        """An error where the next words were expected; no [DONE] follows."""
+        return frame({"error": problems.body_of(error)["error"] | {"request_id": id}})
 
     def _one(self, index: int, event: Event) -> bytes:
         if isinstance(event, Chunk):
@@ -100,8 +107,3 @@ def frame(value: dict[str, Any]) -> bytes:
 def comment(waiting: Waiting) -> bytes:
     eta = f" eta={waiting.eta_s:.0f}s" if waiting.eta_s else ""
     return f": queued position={waiting.place}{eta}\n".encode()
-
-
-def failure(error: QueuechatError, id: str) -> bytes:
-    """The last frame of a stream that could not end well; no [DONE] follows. `id` is what could be asked for again."""
-    return frame({"error": problems.body_of(error)["error"] | {"request_id": id}})

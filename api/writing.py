@@ -15,10 +15,10 @@ KEEP_ALIVE_S = 10.0
 
 
 class Writer:
-    """One response. `comment` is what keeps the connection alive; it must be one that its readers skip."""
+    """One response."""
 
-    def __init__(self, send: Send, comment: bytes):
-        self._send, self._comment = send, comment
+    def __init__(self, send: Send):
+        self._send = send
         self._last = 0.0
 
     async def begin(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -32,18 +32,18 @@ class Writer:
         failpoint("write.after")
 
     @contextlib.asynccontextmanager
-    async def kept_alive(self) -> AsyncIterator[None]:
-        """Within the block nothing is silent for longer than `KEEP_ALIVE_S`."""
-        pulse = asyncio.create_task(self._pulse())
+    async def kept_alive(self, comment: bytes) -> AsyncIterator[None]:
+        """Within the block nothing is silent for longer than `KEEP_ALIVE_S`; readers skip `comment`."""
+        pulse = asyncio.create_task(self._pulse(comment))
         try:
             yield
         finally:
             pulse.cancel()
 
-    async def _pulse(self) -> None:
+    async def _pulse(self, comment: bytes) -> None:
         while True:
             quiet = time.monotonic() - self._last
             if quiet >= KEEP_ALIVE_S:
-                await self.write(self._comment)
+                await self.write(comment)
                 quiet = 0.0
             await asyncio.sleep(KEEP_ALIVE_S - quiet)
