@@ -22,7 +22,9 @@ UPLOADS = ("assistants", "batch", "evals", "fine-tune", "user_data", "vision")  
 BATCH_FILE_S = 30 * 24 * 3600  #: an uploaded batch is kept for so long, unless told otherwise
 
 _ID = re.compile(r"file-[0-9a-f]{32}")
+_HALF = re.compile(rf"\.{_ID.pattern}\.[0-9a-f]{{8}}")
 _BLOCK = 1 << 20
+_MANY = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,10 @@ class FileStore(Protocol):
 
     def delete(self, id: str) -> None:
         """Nothing happens when it is gone already."""
+        ...
+
+    def aged(self, before: float) -> list[str]:
+        """Ids of what was put before that Unix time; what was never put whole by then is dropped."""
         ...
 
 
@@ -112,8 +118,25 @@ class Directory:
     def delete(self, id: str) -> None:
         self.path(id).unlink(missing_ok=True)
 
+    def aged(self, before: float) -> list[str]:
+        if not self.folder.is_dir():
+            return []
+        old = [path for path in self.folder.iterdir() if _age(path) < before]
+        for path in old:
+            if _HALF.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+        return [path.name for path in old if _ID.fullmatch(path.name)]
+
     def _missing(self, id: str) -> FileMissing:
         return FileMissing(f"the content of file {id!r} is not in QUEUECHAT_FILES_DIR of this host: all must share it")
+
+
+def _age(path: Path) -> float:
+    """When it was written, Unix seconds; now when it is gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -187,6 +210,16 @@ async def list_expired(bus: Bus, count: int = 100) -> list[File]:
     command = ("ZRANGEBYSCORE", keys.FILES, "-inf", int(time.time() * 1000), "LIMIT", 0, count)
     ids = [raw.decode() for raw in (await bus.connection.insist([command]))[0]]
     return [file for file in await _read(bus, ids) if file]
+
+
+async def unrecorded(bus: Bus, ids: Sequence[str]) -> list[str]:
+    """Those of the ids that no record tells of."""
+    found: list[str] = []
+    for at in range(0, len(ids), _MANY):
+        part = ids[at : at + _MANY]
+        there = await bus.connection.insist([("EXISTS", keys.file(id)) for id in part])
+        found += [id for id, one in zip(part, there, strict=True) if not one]
+    return found
 
 
 async def _read(bus: Bus, ids: Sequence[str]) -> list[File | None]:

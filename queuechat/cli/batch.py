@@ -36,7 +36,7 @@ def run(
     loaded = settings(batch_window=window, log_level="warning")
     from workers.background.local import run_file
 
-    tally = run_file(reachable(loaded), source, target, loaded.batch_window, err)
+    tally = run_file(loaded, reachable(loaded), source, target, err)
     missing = tally.total - tally.completed - tally.failed
     typer.echo(f"{tally.completed} answered, {tally.failed} failed, {missing} left: {target}")
     if missing:

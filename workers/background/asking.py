@@ -57,11 +57,19 @@ class Asker:
     with the same id, has the same answer."""
 
     def __init__(
-        self, client: Client, roster: Roster, *, bearer: Bearer, expires_at: float, id_of: Callable[[Line], str]
+        self,
+        client: Client,
+        roster: Roster,
+        *,
+        bearer: Bearer,
+        expires_at: float,
+        id_of: Callable[[Line], str],
+        reasoning_field: str,
     ):
-        """`bearer` is the key whose batch it is."""
+        """`bearer` is the key whose batch it is, `reasoning_field` where thoughts are shown."""
         self._client, self._roster = client, roster
         self._bearer, self._expires_at, self._id_of = bearer, expires_at, id_of
+        self._reasoning_field = reasoning_field
 
     async def answer(self, line: Line) -> Outcome | None:
         """Its outcome; None when the time of the batch ended first."""
@@ -104,7 +112,12 @@ class Asker:
         left_s = self._expires_at - time.time()
         if left_s <= 0:
             raise DeadlineExceeded("the batch has expired")
-        return Slip(id, card.name, left_s, self._bearer.id, "bulk", seed=int(id[:8], 16), card=card)
+        return Slip(
+            *(id, card.name, left_s, self._bearer.id, "bulk"),
+            seed=int(id[:8], 16),
+            card=card,
+            reasoning_field=self._reasoning_field,
+        )
 
     async def _card(self, name: str) -> ModelCard:
         """Of a model that somebody serves, or has served in the last day: its lines wait for a worker.

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from typing import Any
 
 from queuechat.batches import Lease, open_batches
 from queuechat.errors import LeaseLost, QueuechatError
-from queuechat.files import forget_file, list_expired
+from queuechat.files import forget_file, list_expired, unrecorded
 from workers.background.desk import Desk
 from workers.background.step import Step
 
 log = logging.getLogger(__name__)
+
+_STRAY_S = 30 * 24 * 3600.0  # results of a batch wait for their record as long as no background process runs
 
 
 async def advance(ctx: dict[str, Any], batch_id: str) -> None:
@@ -51,3 +54,12 @@ async def sweep(ctx: dict[str, Any]) -> None:
             await asyncio.to_thread(desk.store.delete, file.id)
             await forget_file(desk.bus, file)
         log.info("%d files had expired", len(files))
+
+
+async def tidy(ctx: dict[str, Any]) -> None:
+    """Content whose writer died before it could record it, or after it had dropped the record."""
+    desk: Desk = ctx["desk"]
+    aged = await asyncio.to_thread(desk.store.aged, time.time() - _STRAY_S)
+    for id in await unrecorded(desk.bus, aged):
+        log.info("content %s has no record", id)
+        await asyncio.to_thread(desk.store.delete, id)

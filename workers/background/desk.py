@@ -23,3 +23,4 @@ class Desk:
     store: FileStore
     parts: Path
     window: int
+    reasoning_field: str

@@ -26,6 +26,7 @@ from queuechat.credentials import NOBODY
 from queuechat.dialects.lines import Line
 from queuechat.errors import InvalidRequest
 from queuechat.roster import Roster
+from queuechat.settings import Settings
 from workers.background.asking import Asker, Outcome, line_id
 from workers.background.input import check, remaining
 from workers.background.window import Window
@@ -83,7 +84,7 @@ class Output:
             os.fsync(file.fileno())
 
 
-def run_file(redis_url: str, source: Path, target: Path, window: int, console: Console) -> Tally:
+def run_file(settings: Settings, redis_url: str, source: Path, target: Path, console: Console) -> Tally:
     """Ask what has no result yet, with a progress bar; SIGINT and SIGTERM stop it and cancel what runs.
 
     Raises:
@@ -97,11 +98,12 @@ def run_file(redis_url: str, source: Path, target: Path, window: int, console: C
         where = f", line {first.line}" if first.line else ""
         raise InvalidRequest(f"{source}{where}: {first.message}", param=first.param)
     output = Output(target)
-    return asyncio.run(_Run(output, output.read_back(), found.total, console).run(redis_url, source, window))
+    return asyncio.run(_Run(settings, output, output.read_back(), found.total, console).run(redis_url, source))
 
 
 class _Run:
-    def __init__(self, output: Output, done: dict[str, bool], total: int, console: Console):
+    def __init__(self, settings: Settings, output: Output, done: dict[str, bool], total: int, console: Console):
+        self._settings = settings
         self._output, self._done, self._tally = output, done, Tally(total)
         self._bar = Progress(
             *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
@@ -109,7 +111,7 @@ class _Run:
             console=console,
         )
 
-    async def run(self, redis_url: str, source: Path, size: int) -> Tally:
+    async def run(self, redis_url: str, source: Path) -> Tally:
         async with AsyncExitStack() as stack:
             bus = await Bus(redis_url).open()
             stack.push_async_callback(bus.close)
@@ -119,9 +121,13 @@ class _Run:
             # Ids of this run alone: what an earlier one has cancelled is asked anew.
             name = secrets.token_hex(16)
             asker = Asker(
-                client, roster, bearer=NOBODY, expires_at=time.time() + _DAY_S, id_of=lambda line: line_id(name, line)
+                *(client, roster),
+                bearer=NOBODY,
+                expires_at=time.time() + _DAY_S,
+                id_of=lambda line: line_id(name, line),
+                reasoning_field=self._settings.reasoning_field,
             )
-            window = Window(asker, size, self._keep, cancels=True)
+            window = Window(asker, self._settings.batch_window, self._keep, cancels=True)
             loop = asyncio.get_running_loop()
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, window.halt)

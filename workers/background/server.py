@@ -20,7 +20,7 @@ from queuechat.client import Client
 from queuechat.files import Directory
 from queuechat.roster import Roster
 from queuechat.settings import Settings
-from workers.background.chores import advance, look, sweep
+from workers.background.chores import advance, look, sweep, tidy
 from workers.background.desk import Desk
 from workers.background.step import STEP_S
 
@@ -69,7 +69,7 @@ async def _opened(settings: Settings, redis_url: str) -> AsyncIterator[Desk]:
         client = await stack.enter_async_context(Client(bus, queue_limit=0, grace_s=0))
         roster = await stack.enter_async_context(Roster(bus))
         store, parts = Directory(settings.files_dir), settings.files_dir / "parts"
-        yield Desk(bus, chores, client, roster, store, parts, settings.batch_window)
+        yield Desk(bus, chores, client, roster, store, parts, settings.batch_window, settings.reasoning_field)
 
 
 async def _work(desk: Desk, stop: asyncio.Event) -> None:
@@ -100,6 +100,7 @@ def _worker(desk: Desk) -> Worker:
         cron_jobs=[
             cron(look, name="look", second=every, run_at_startup=True, keep_result=0),
             cron(sweep, name="sweep", second={30}, keep_result=0),
+            cron(tidy, name="tidy", minute={30}, second={45}, keep_result=0),
         ],
         ctx={"desk": desk},
         max_jobs=_AT_A_TIME,

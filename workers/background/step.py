@@ -124,6 +124,7 @@ class Step:
             bearer=Bearer(batch.tenant, models=tuple(batch.models)),
             expires_at=batch.expires_at,
             id_of=lambda line: line_id(batch.id, line),
+            reasoning_field=self._desk.reasoning_field,
         )
 
     async def _withdraw(self, batch: Batch) -> None:
