@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import orjson
@@ -24,8 +25,10 @@ B = TypeVar("B", bound=Body)
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
-async def read(request: Request, kind: type[B]) -> tuple[B, Model]:
-    """The checked body and the live model that it names.
+async def read(
+    request: Request, kind: type[B], find: Callable[[Request, str], Awaitable[Model]] = model_to_use
+) -> tuple[B, Model]:
+    """The checked body and the live model that it names, as `find` knows it.
 
     Raises:
         Draining: no new work is taken.
@@ -36,7 +39,7 @@ async def read(request: Request, kind: type[B]) -> tuple[B, Model]:
     house_of(request).drain.admit()
     body = parse(await _body(request), kind)
     failpoint("body.after")
-    return body, await model_to_use(request, body.model)
+    return body, await find(request, body.model)
 
 
 def slip_of(request: Request, house: House, model: Model, *, stream: bool) -> Slip:

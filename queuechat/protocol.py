@@ -89,6 +89,7 @@ class Job:
     deadline_s: float = 600.0
     logprobs: int | None = None  #: alternatives of each token, 0 to MAX_LOGPROBS; None: no log probabilities at all
     grammar: Grammar | None = None
+    fit: bool = False  #: max_tokens that are over what the context has left are cut to it, not refused
 
     def encode(self) -> bytes:
         return VERSION + orjson.dumps(asdict(self), option=orjson.OPT_NON_STR_KEYS)
@@ -164,7 +165,8 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The last word of every job. `offset` is the number of tokens (or items) delivered, `text` what was held back."""
+    """The last word of every job. `offset` is the number of tokens (or items) delivered, `text` what was held back,
+    `stop` the stop string that was met."""
 
     reason: Reason
     offset: int = 0
@@ -172,12 +174,15 @@ class End:
     prompt_tokens: int = 0
     error: Failure | None = None
     times: Times = Times()
+    stop: str = ""
 
     def encode_verdict(self) -> bytes:
         """The worker's part; Redis adds offset and times when it ends the job."""
         body: dict[str, Any] = {"reason": self.reason.value, "prompt_tokens": self.prompt_tokens}
         if self.text:
             body["text"] = self.text
+        if self.stop:
+            body["stop"] = self.stop
         if self.error:
             body["error"] = asdict(self.error)
         return orjson.dumps(body)
@@ -202,6 +207,7 @@ def decode_event(raw: bytes) -> Chunk | End:
         prompt_tokens=verdict.get("prompt_tokens", 0),
         error=Failure(**error) if error else None,
         times=Times(*body["at"]),
+        stop=verdict.get("stop", ""),
     )
 
 

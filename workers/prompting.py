@@ -121,7 +121,7 @@ def prompt_of(job: Job, id: str, prompt_ids: list[int], prefix_ids: list[int], s
             f"{len(prompt_ids)} tokens. Please shorten it.",
             param="prompt" if job.messages is None else "messages",
         )
-    if job.max_tokens is not None and job.max_tokens > room:
+    if job.max_tokens is not None and job.max_tokens > room and not job.fit:
         raise ContextLengthExceeded(
             f"This model's maximum context length is {caps.context_length} tokens. However, you requested "
             f"{len(prompt_ids) + job.max_tokens} tokens ({len(prompt_ids)} in the prompt, {job.max_tokens} in the "
@@ -132,7 +132,7 @@ def prompt_of(job: Job, id: str, prompt_ids: list[int], prefix_ids: list[int], s
         id=id,
         prompt_ids=prompt_ids,
         prefix_ids=prefix_ids,
-        max_new=room if job.max_tokens is None else job.max_tokens,
+        max_new=room if job.max_tokens is None else min(job.max_tokens, room),
         stop_ids=frozenset() if job.ignore_eos else speech.vocabulary.eos_ids,
         sampling=job.sampling,
         logprobs=job.logprobs,

@@ -105,7 +105,8 @@ class Generation(_Held):
         if self._end is None and self._finished is not None and not self._fresh:
             reason = self.verdict if self._finished is Reason.CANCELLED and self.verdict else self._finished
             tail = self._transcript.finish()
-            self._end = End(reason, self.offset, text=tail, prompt_tokens=len(self.prompt.prompt_ids))
+            read = len(self.prompt.prompt_ids)
+            self._end = End(reason, self.offset, text=tail, prompt_tokens=read, stop=self._transcript.met)
         return self._end
 
 

@@ -24,8 +24,21 @@ def parse(raw: bytes, kind: type[B]) -> B:
         UnsupportedParameter: it asks for something that cannot be honoured.
         InvalidRequest: a field is missing, of the wrong type or out of range.
     """
-    body = _load(raw)
-    refuse_unsupported(body, getattr(kind, "refused", {}))
+    return checked(_load(raw), kind)
+
+
+def checked(body: dict[str, Any], kind: type[B]) -> B:
+    """The same of a body that is read already. A kind of another dialect than OpenAI's says in `refuse` what it cannot
+    honour.
+
+    Raises:
+        UnsupportedParameter, InvalidRequest: as `parse`.
+    """
+    refuse = getattr(kind, "refuse", None)
+    if refuse:
+        refuse(body)
+    else:
+        refuse_unsupported(body, getattr(kind, "refused", {}))
     try:
         return kind.model_validate(body)
     except ValidationError as error:

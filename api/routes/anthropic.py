@@ -1,0 +1,30 @@
+"""POST /v1/messages: Anthropic's API."""
+
+from __future__ import annotations
+
+import functools
+
+from fastapi import APIRouter, Request, Response
+
+from api import intake
+from api.answering import StreamedAnswer, WholeAnswer
+from api.house import house_of, ticket_of
+from api.named import NamedFrames
+from api.openapi import body_of
+from queuechat.dialects.anthropic import WholeMessage, order_of
+from queuechat.dialects.schemas.anthropic import MessagesRequest
+
+router = APIRouter(tags=["Anthropic"])
+
+
+@router.post("/v1/messages", openapi_extra=body_of(MessagesRequest, "AnthropicError"))
+async def create_message(request: Request) -> Response:
+    """Answer a conversation, whole or as named server-sent events."""
+    house, ticket = house_of(request), ticket_of(request)
+    body, model = await intake.read(request, MessagesRequest)
+    slip = intake.slip_of(request, house, model, stream=bool(body.stream))
+    order = order_of(body, slip, await intake.idem_of(request))
+    if not body.stream:
+        return WholeAnswer(house, ticket, order, WholeMessage(order))
+    opening = functools.partial(NamedFrames, order)
+    return StreamedAnswer(house, ticket, order, opening, intake.hold_of(request, house))
