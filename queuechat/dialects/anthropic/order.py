@@ -28,26 +28,38 @@ _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 _DEFAULT_EFFORT = "medium"  # of who wants thoughts and does not say how many
 
 
-def order_of(body: MessagesRequest, slip: Slip, idem: tuple[str, str] | None = None) -> Order:
-    """An answer that the context has no room for ends there, as Anthropic's do.
+def order_of(body: PromptRequest, asked: ChatRequest, slip: Slip, idem: tuple[str, str] | None = None) -> Order:
+    """`asked` is the body as a chat. An answer that the context has no room for ends there, as Anthropic's do.
 
     Raises:
-        InvalidRequest, UnsupportedParameter: the model cannot do it, or it makes no sense as a chat.
+        InvalidRequest, UnsupportedParameter: the model cannot do it.
     """
-    asked = as_chat(body) | {
+    order = chat.order_of(asked, slip, idem)
+    jobs = [replace(job, fit=True) for job in order.jobs]
+    return replace(order, jobs=jobs, ignored=[*body.ignored, *order.ignored])
+
+
+def as_chat(body: PromptRequest) -> ChatRequest:
+    """The same as a chat completion.
+
+    Raises:
+        InvalidRequest, UnsupportedParameter: it makes no sense as one.
+    """
+    return checked(_read(body) | (_drawn(body) if isinstance(body, MessagesRequest) else {}), ChatRequest)
+
+
+def _drawn(body: MessagesRequest) -> dict[str, Any]:
+    return {
         "max_tokens": body.max_tokens,
         "stop": body.stop_sequences,
         "temperature": body.temperature,
         "top_p": body.top_p,
         "top_k": body.top_k,
     }
-    order = chat.order_of(checked(asked, ChatRequest), slip, idem)
-    jobs = [replace(job, fit=True) for job in order.jobs]
-    return replace(order, jobs=jobs, ignored=[*body.ignored, *order.ignored])
 
 
-def as_chat(body: PromptRequest) -> dict[str, Any]:
-    """What is read before the answer, as the body of a chat completion."""
+def _read(body: PromptRequest) -> dict[str, Any]:
+    """What is read before the answer."""
     asked: dict[str, Any] = {"model": body.model, "messages": [*_system(body), *_messages(body)]}
     asked["reasoning_effort"] = _effort(body)
     if body.tools:
@@ -116,18 +128,25 @@ def _said(blocks: Sequence[Any]) -> dict[str, Any]:
 
 
 def _heard(role: str, blocks: Sequence[Any]) -> Iterator[dict[str, Any]]:
-    """A turn of the user: the result of a call is a message of its own."""
-    for result, group in groupby(blocks, key=lambda block: isinstance(block, ToolResultBlock)):
-        if not result:
-            yield {"role": role, "content": _content(list(group))}
+    """A turn of the user: the result of a call is a message of its own, and has no images; those follow it."""
+    shown: list[TextBlock | ImageBlock] = []
+    for block in blocks:
+        if not isinstance(block, ToolResultBlock):
+            shown.append(block)
             continue
-        for block in group:
-            content = _content(block.content) if isinstance(block.content, list) else block.content or ""
-            yield {"role": "tool", "tool_call_id": block.tool_use_id, "content": content}
+        if any(isinstance(one, TextBlock) for one in shown):
+            yield {"role": role, "content": _content(shown)}
+            shown = []
+        yield {"role": "tool", "tool_call_id": block.tool_use_id, "content": _content(block.texts)}
+        shown += block.images
+    if shown or not blocks:
+        yield {"role": role, "content": _content(shown)}
 
 
 def _content(blocks: Sequence[TextBlock | ImageBlock]) -> str | list[dict[str, Any]]:
     """One text is a string, which more templates take."""
+    if not blocks:
+        return ""
     if len(blocks) == 1 and isinstance(blocks[0], TextBlock):
         return blocks[0].text
     return [_part(block) for block in blocks]

@@ -63,6 +63,17 @@ class ToolResultBlock(_Plain):
     content: str | list[Annotated[TextBlock | ImageBlock, Field(discriminator="type")]] | None = None
     is_error: bool | None = Field(None, description="the content has to say it too: templates know no such mark")
 
+    @property
+    def texts(self) -> list[TextBlock]:
+        if isinstance(self.content, str):
+            return [TextBlock(type="text", text=self.content)]
+        return [block for block in self.content or [] if isinstance(block, TextBlock)]
+
+    @property
+    def images(self) -> list[ImageBlock]:
+        blocks = self.content if isinstance(self.content, list) else []
+        return [block for block in blocks if isinstance(block, ImageBlock)]
+
 
 class ThinkingBlock(_Plain):
     type: Literal["thinking"]
