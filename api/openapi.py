@@ -16,7 +16,15 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from queuechat import __version__
-from queuechat.dialects.schemas import BatchRequest, ChatRequest, CompletionRequest, EmbeddingRequest
+from queuechat.dialects.schemas import (
+    BatchRequest,
+    ChatRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    EmbeddingRequest,
+    TokenCheckRequest,
+    TokenizeRequest,
+)
 from queuechat.dialects.schemas.anthropic import MessagesRequest, PromptRequest
 from queuechat.dialects.schemas.ollama import (
     OllamaChatRequest,
@@ -29,13 +37,11 @@ from queuechat.dialects.schemas.ollama import (
 _REF = "#/components/schemas/{model}"
 _ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css")
 
-_ANTHROPIC = (MessagesRequest, PromptRequest)
-_OLLAMA = (
-    OllamaChatRequest,
-    OllamaGenerateRequest,
-    OllamaEmbedRequest,
-    OllamaEmbeddingsRequest,
-    OllamaShowRequest,
+_BODIES: tuple[type[BaseModel], ...] = (
+    *(ChatRequest, CompletionRequest, EmbeddingRequest, BatchRequest),
+    *(TokenizeRequest, DetokenizeRequest, TokenCheckRequest),
+    *(MessagesRequest, PromptRequest),
+    *(OllamaChatRequest, OllamaGenerateRequest, OllamaEmbedRequest, OllamaEmbeddingsRequest, OllamaShowRequest),
 )
 
 _ERROR: dict[str, Any] = {
@@ -89,7 +95,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         made = get_openapi(title="queuechat", version=__version__, description=app.description, routes=app.routes)
         schemas = made.setdefault("components", {}).setdefault("schemas", {})
         schemas |= {"Error": _ERROR, "AnthropicError": _ANTHROPIC_ERROR, "OllamaError": _OLLAMA_ERROR}
-        for kind in (ChatRequest, CompletionRequest, EmbeddingRequest, BatchRequest, *_ANTHROPIC, *_OLLAMA):
+        for kind in _BODIES:
             schema = kind.model_json_schema(ref_template=_REF)
             schemas |= schema.pop("$defs", {})
             schemas[kind.__name__] = schema

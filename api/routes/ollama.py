@@ -15,14 +15,11 @@ from queuechat import __version__
 from queuechat.dialects import ollama
 from queuechat.dialects.ollama.models import row_of, running_row_of, shown
 from queuechat.dialects.ollama.names import untagged
-from queuechat.dialects.order import Order
-from queuechat.dialects.schemas import parse
 from queuechat.dialects.schemas.ollama import (
     OllamaChatRequest,
     OllamaEmbeddingsRequest,
     OllamaEmbedRequest,
     OllamaGenerateRequest,
-    OllamaGeneration,
     OllamaShowRequest,
 )
 from queuechat.errors import ModelNotFound, NotFound
@@ -70,30 +67,20 @@ async def ps(request: Request) -> Response:
 @router.post("/api/show", openapi_extra=body_of(OllamaShowRequest, "OllamaError"))
 async def show(request: Request) -> Response:
     """One model: how much context it has, and what it can do."""
-    body = parse(await request.body(), OllamaShowRequest)
+    body = await intake.checked(request, OllamaShowRequest)
     return _json(shown((await _to_show(request, body.wanted)).card))
 
 
 @router.post("/api/chat", openapi_extra=body_of(OllamaChatRequest, "OllamaError"))
 async def chat(request: Request) -> Response:
     """Answer a conversation, as lines of JSON unless `stream` is false."""
-    body, model = await intake.read(request, OllamaChatRequest, _to_use)
-    if body.empty:
-        return _json(ollama.loaded(body.model, chat=True))
-    slip = intake.slip_of(request, house_of(request), model, stream=body.streams)
-    order = ollama.chat_order(body, slip, await intake.idem_of(request))
-    return _answer(request, body, order, chat=True)
+    return await _generate(request, OllamaChatRequest, chat=True)
 
 
 @router.post("/api/generate", openapi_extra=body_of(OllamaGenerateRequest, "OllamaError"))
 async def generate(request: Request) -> Response:
     """Answer one prompt, as lines of JSON unless `stream` is false."""
-    body, model = await intake.read(request, OllamaGenerateRequest, _to_use)
-    if body.empty:
-        return _json(ollama.loaded(body.model, chat=False))
-    slip = intake.slip_of(request, house_of(request), model, stream=body.streams)
-    order = ollama.prompt_order(body, slip, await intake.idem_of(request))
-    return _answer(request, body, order, chat=False)
+    return await _generate(request, OllamaGenerateRequest, chat=False)
 
 
 @router.post("/api/embed", openapi_extra=body_of(OllamaEmbedRequest, "OllamaError"))
@@ -110,14 +97,21 @@ async def embeddings(request: Request) -> Response:
 
 async def _embeddings(request: Request, kind: type[OllamaEmbedRequest] | type[OllamaEmbeddingsRequest]) -> Response:
     house = house_of(request)
-    body, model = await intake.read(request, kind, _to_use)
+    body, model = await intake.read(request, kind, find=_to_use)
     slip = intake.slip_of(request, house, model, stream=False)
     order = ollama.embedding_order(body, slip, await intake.idem_of(request))
     return WholeAnswer(house, ticket_of(request), order, ollama.WholeEmbeddings(body))
 
 
-def _answer(request: Request, body: OllamaGeneration, order: Order, *, chat: bool) -> Response:
+async def _generate(
+    request: Request, kind: type[OllamaChatRequest] | type[OllamaGenerateRequest], *, chat: bool
+) -> Response:
     house, ticket = house_of(request), ticket_of(request)
+    body, model = await intake.read(request, kind, find=_to_use)
+    if body.empty:
+        return _json(ollama.loaded(body.model, chat=chat))
+    slip = intake.slip_of(request, house, model, stream=body.streams)
+    order = ollama.order_of(body, ollama.as_openai(body), slip, await intake.idem_of(request))
     if not body.streams:
         return WholeAnswer(house, ticket, order, ollama.WholeLine(order, chat=chat))
     hold_s = intake.hold_of(request, house)

@@ -27,19 +27,37 @@ Idem = tuple[str, str] | None
 _PICTURES = {"iVBORw0KGgo": "png", "/9j/": "jpeg", "R0lGOD": "gif", "UklGR": "webp"}  # how their base64 begins
 
 
-def chat_order(body: OllamaChatRequest, slip: Slip, idem: Idem = None) -> Order:
-    """Raises InvalidRequest, UnsupportedParameter: the model cannot do it, or it makes no sense."""
-    turns = list(_turns(body.messages or []))
-    return _as_chat(body, turns, slip, idem, tools=body.tools)
+def as_openai(body: OllamaChatRequest | OllamaGenerateRequest) -> ChatRequest | CompletionRequest:
+    """The same as a chat completion, or as a completion where no template is wanted.
 
-
-def prompt_order(body: OllamaGenerateRequest, slip: Slip, idem: Idem = None) -> Order:
-    """Raises InvalidRequest, UnsupportedParameter: as `chat_order`."""
+    Raises:
+        InvalidRequest, UnsupportedParameter: it makes no sense as one.
+    """
+    if isinstance(body, OllamaChatRequest):
+        return _as_chat(body, list(_turns(body.messages or [])), tools=body.tools)
     if not body.templated:
-        return _as_completion(body, slip, idem)
+        prompt = {"model": body.model, "prompt": body.prompt or "", "suffix": body.suffix}
+        return checked(_options(body) | prompt, CompletionRequest)
     system = [{"role": "system", "content": body.system}] if body.system else []
     asked = {"role": "user", "content": _content(body.prompt or "", body.images or [], "images")}
-    return _as_chat(body, [*system, asked], slip, idem)
+    return _as_chat(body, [*system, asked])
+
+
+def order_of(body: OllamaGeneration, asked: ChatRequest | CompletionRequest, slip: Slip, idem: Idem = None) -> Order:
+    """`asked` is the body in OpenAI's form. An answer that the context has no room for ends there, as Ollama's do.
+
+    Raises:
+        InvalidRequest, UnsupportedParameter: the model cannot do it.
+    """
+    if body.thinks and not slip.card.reasoning:
+        raise UnsupportedParameter(f"the model {body.model!r} does not think: leave `think` out", param="think")
+    if isinstance(asked, ChatRequest):
+        order = chat.order_of(asked, slip, idem)
+    else:
+        order = completions.order_of(asked, slip, idem)
+    limit = body.options.limit if body.options else None
+    jobs = [replace(job, max_tokens=limit, fit=True) for job in order.jobs]
+    return replace(order, jobs=jobs, ignored=[*body.ignored, *order.ignored])
 
 
 def inputs_of(body: OllamaEmbedRequest | OllamaEmbeddingsRequest) -> EmbeddingRequest:
@@ -57,41 +75,25 @@ def embedding_order(body: OllamaEmbedRequest | OllamaEmbeddingsRequest, slip: Sl
     return replace(embeddings.order_of(inputs_of(body), slip, idem), ignored=body.ignored)
 
 
-def _as_chat(body: OllamaGeneration, messages: Sequence[dict[str, Any]], slip: Slip, idem: Idem, **more: Any) -> Order:
+def _as_chat(body: OllamaGeneration, messages: list[dict[str, Any]], **more: Any) -> ChatRequest:
     asked = {
         **_options(body),
         **more,
         "model": body.model,
-        "messages": list(messages),
-        "reasoning_effort": _effort(body, slip),
+        "messages": messages,
+        "reasoning_effort": _effort(body),
         "response_format": _format(body.format),
         "logprobs": body.logprobs,
         "top_logprobs": body.top_logprobs if body.logprobs else None,
     }
-    order = chat.order_of(checked(asked, ChatRequest), slip, idem)
-    return _fitted(order, body.ignored)
-
-
-def _as_completion(body: OllamaGenerateRequest, slip: Slip, idem: Idem) -> Order:
-    asked = {**_options(body), "model": body.model, "prompt": body.prompt or "", "suffix": body.suffix}
-    order = completions.order_of(checked(asked, CompletionRequest), slip, idem)
-    limit = body.options.limit if body.options else None
-    return _fitted(replace(order, jobs=[replace(job, max_tokens=limit) for job in order.jobs]), body.ignored)
-
-
-def _fitted(order: Order, ignored: Sequence[str]) -> Order:
-    """An answer that the context has no room for ends there, as Ollama's do."""
-    jobs = [replace(job, fit=True) for job in order.jobs]
-    return replace(order, jobs=jobs, ignored=[*ignored, *order.ignored])
+    return checked(asked, ChatRequest)
 
 
 def _options(body: OllamaGeneration) -> dict[str, Any]:
     return body.options.told() if body.options else {}
 
 
-def _effort(body: OllamaGeneration, slip: Slip) -> str | None:
-    if body.thinks and not slip.card.reasoning:
-        raise UnsupportedParameter(f"the model {body.model!r} does not think: leave `think` out", param="think")
+def _effort(body: OllamaGeneration) -> str | None:
     if isinstance(body.think, str):
         return body.think
     return None if body.think is None else "medium" if body.think else "none"
