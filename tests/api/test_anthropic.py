@@ -23,6 +23,7 @@ MESSAGES = "/v1/messages"
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "hello"}]
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOLS = [{"name": name, "description": name, "input_schema": SCHEMA} for name in ("weather", "time")]
+PNG = "iVBORw0KGgo="
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Bern"}}\n</tool_call>'
 
 
@@ -320,6 +321,8 @@ def _said(*blocks: object, role: str = "user") -> dict[str, Any]:
         (_said({"text": "x"}), "`messages[0].content[0]` must be an object with a 'type'"),
         (_said({"type": "text"}), "`messages[0].content[0].text` is missing"),
         (_said({"type": "tool_use", "id": "1", "name": "f", "input": {}}), "no block of type tool_use"),
+        (_said({"type": "image", "source": {"type": "url", "url": "https://x.test/a.png"}}), "image"),
+        (_said({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}), "image"),
         (_said({"type": "image", "source": {"type": "file", "file_id": "f"}}), "`messages[0].content[0].source`"),
         ({"system": [{"type": "image"}]}, "`system[0].type`"),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "`tools[0].type`"),
