@@ -23,7 +23,7 @@ class _Plain(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
 
-class Options(_Plain):
+class OllamaOptions(_Plain):
     """Those that any engine can honour; the others are kept, to be named in a header."""
 
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
@@ -62,7 +62,7 @@ class Options(_Plain):
 class _Asked(Body):
     """What all bodies share."""
 
-    options: Options | None = None
+    options: OllamaOptions | None = None
     keep_alive: float | str | None = Field(None, description="how long a model stays loaded is its worker's business")
 
     @classmethod
