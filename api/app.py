@@ -17,7 +17,21 @@ from api import openapi, problems
 from api.auth import Auth
 from api.house import House
 from api.limits import BodyLimit, Door
-from api.routes import batches, chat, completions, embeddings, files, health, letters, models, requests, usage
+from api.routes import (
+    anthropic,
+    batches,
+    chat,
+    completions,
+    embeddings,
+    files,
+    health,
+    letters,
+    models,
+    ollama,
+    requests,
+    tokens,
+    usage,
+)
 from queuechat import __version__
 from queuechat.allowance import Allowance
 from queuechat.bus import Bus
@@ -36,6 +50,7 @@ log = logging.getLogger(__name__)
 _FORM_BYTES = 64 << 10  # what a form has beside its file
 _EXPOSED = [
     "x-request-id",
+    "request-id",
     "x-queuechat-request-id",
     "x-queuechat-ignored",
     "idempotency-replayed",
@@ -60,8 +75,11 @@ def create_app(settings: Settings, bus_url: str) -> FastAPI:
     app.add_exception_handler(QueuechatError, problems.on_queuechat_error)
     app.add_exception_handler(HTTPException, problems.on_http_exception)
     app.add_exception_handler(RequestValidationError, problems.on_validation_error)
-    for family in (chat, completions, embeddings, requests, letters, models, usage, health, files, batches):
+    families = (chat, completions, embeddings, requests, letters, models, usage, health, files, batches, tokens)
+    for family in families:
         app.include_router(family.router)
+    for dialect in (anthropic, ollama):
+        app.include_router(dialect.router)
     app.openapi = functools.partial(openapi.document, app)  # type: ignore[method-assign]
     openapi.add_docs(app)
     return app

@@ -43,7 +43,7 @@ class Door:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message).update({"x-request-id": ticket.name, **ticket.headers})
+                MutableHeaders(scope=message).update({**_names(scope, ticket), **ticket.headers})
             await send(message)
 
         try:
@@ -52,7 +52,7 @@ class Door:
             log.exception("request %s failed", ticket.name)
             if status:
                 raise  # too late for an error page: the connection must break
-            await problems.respond(QueuechatError(""))(scope, receive, stamp)
+            await problems.respond(QueuechatError(""), Request(scope))(scope, receive, stamp)
         finally:
             _count(scope, ticket, status or GONE)
 
@@ -102,6 +102,12 @@ def _too_large(limit: int) -> BodyTooLarge:
 def _ticket(scope: Scope) -> Ticket:
     id, name = new_id(), Headers(scope=scope).get("x-request-id", "")
     return Ticket(id, name if _SANE_NAME.fullmatch(name) else id, time.monotonic())
+
+
+def _names(scope: Scope, ticket: Ticket) -> dict[str, str]:
+    """What the request is called, in the header in which its client looks for it."""
+    names = {"x-request-id": ticket.name}
+    return names | {"request-id": ticket.name} if problems.speaks_anthropic(scope["path"]) else names
 
 
 def _count(scope: Scope, ticket: Ticket, status: int) -> None:

@@ -16,10 +16,33 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from queuechat import __version__
-from queuechat.dialects.schemas import BatchRequest, ChatRequest, CompletionRequest, EmbeddingRequest
+from queuechat.dialects.schemas import (
+    BatchRequest,
+    ChatRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    EmbeddingRequest,
+    TokenCheckRequest,
+    TokenizeRequest,
+)
+from queuechat.dialects.schemas.anthropic import MessagesRequest, PromptRequest
+from queuechat.dialects.schemas.ollama import (
+    OllamaChatRequest,
+    OllamaEmbeddingsRequest,
+    OllamaEmbedRequest,
+    OllamaGenerateRequest,
+    OllamaShowRequest,
+)
 
 _REF = "#/components/schemas/{model}"
 _ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css")
+
+_BODIES: tuple[type[BaseModel], ...] = (
+    *(ChatRequest, CompletionRequest, EmbeddingRequest, BatchRequest),
+    *(TokenizeRequest, DetokenizeRequest, TokenCheckRequest),
+    *(MessagesRequest, PromptRequest),
+    *(OllamaChatRequest, OllamaGenerateRequest, OllamaEmbedRequest, OllamaEmbeddingsRequest, OllamaShowRequest),
+)
 
 _ERROR: dict[str, Any] = {
     "type": "object",
@@ -42,13 +65,27 @@ _ERROR: dict[str, Any] = {
 }
 
 
-def body_of(kind: type[BaseModel]) -> dict[str, Any]:
-    """The `openapi_extra` of a route that reads such a body."""
+_TEXT: dict[str, Any] = {"type": "string"}
+_ANTHROPIC_ERROR: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "error", "request_id"],
+    "properties": {
+        "type": {"const": "error"},
+        "error": {"type": "object", "required": ["type", "message"], "properties": {"type": _TEXT, "message": _TEXT}},
+        "request_id": _TEXT,
+    },
+}
+_OLLAMA_ERROR: dict[str, Any] = {"type": "object", "required": ["error"], "properties": {"error": _TEXT}}
+
+
+def body_of(kind: type[BaseModel], error: str = "Error") -> dict[str, Any]:
+    """The `openapi_extra` of a route that reads such a body and answers errors so."""
     schema = {"$ref": _REF.format(model=kind.__name__)}
-    error = {"description": "Error", "content": {"application/json": {"schema": {"$ref": _REF.format(model="Error")}}}}
+    shape = {"$ref": _REF.format(model=error)}
+    problem = {"description": "Error", "content": {"application/json": {"schema": shape}}}
     return {
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
-        "responses": {"4XX": error, "5XX": error},
+        "responses": {"4XX": problem, "5XX": problem},
     }
 
 
@@ -57,8 +94,8 @@ def document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         made = get_openapi(title="queuechat", version=__version__, description=app.description, routes=app.routes)
         schemas = made.setdefault("components", {}).setdefault("schemas", {})
-        schemas["Error"] = _ERROR
-        for kind in (ChatRequest, CompletionRequest, EmbeddingRequest, BatchRequest):
+        schemas |= {"Error": _ERROR, "AnthropicError": _ANTHROPIC_ERROR, "OllamaError": _OLLAMA_ERROR}
+        for kind in _BODIES:
             schema = kind.model_json_schema(ref_template=_REF)
             schemas |= schema.pop("$defs", {})
             schemas[kind.__name__] = schema

@@ -1,9 +1,10 @@
-"""Errors as HTTP responses, whatever went wrong and wherever; how they look is in `queuechat.dialects.problems`."""
+"""Errors as HTTP responses, whatever went wrong and wherever; how they look is in the `problems` of each dialect."""
 
 from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -11,21 +12,50 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.house import house_of
+from api.house import house_of, ticket_of
 from api.metrics import Metrics
 from queuechat import errors
-from queuechat.dialects.problems import INVALID, SERVER, Kind, body_of, kind_of, shape
+from queuechat.dialects import problems as openai
+from queuechat.dialects.anthropic import problems as anthropic
+from queuechat.dialects.ollama import problems as ollama
+from queuechat.dialects.problems import INVALID, SERVER, Kind, body_of, kind_of
 from queuechat.errors import QueuechatError
 
 log = logging.getLogger(__name__)
 
-__all__ = ["body_of", "kind_of", "note", "on_http_exception", "on_queuechat_error", "on_validation_error", "respond"]
+__all__ = [
+    "body_of",
+    "kind_of",
+    "note",
+    "on_http_exception",
+    "on_queuechat_error",
+    "on_validation_error",
+    "respond",
+    "shape_of",
+    "speaks_anthropic",
+]
 
 
-def respond(error: QueuechatError) -> Response:
+#: From how an error looks, its message, param, code and the name of its request to status and body.
+Shape = Callable[[Kind, str, str | None, str, str], tuple[int, dict[str, Any]]]
+
+
+def shape_of(path: str) -> Shape:
+    """The form of errors there. Where there is no handler, only the path tells which dialect was spoken."""
+    if speaks_anthropic(path):
+        return anthropic.told
+    return ollama.told if path.startswith("/api/") and not path.startswith("/api/v1/") else openai.told
+
+
+def speaks_anthropic(path: str) -> bool:
+    return path == "/v1/messages" or path.startswith("/v1/messages/")
+
+
+def respond(error: QueuechatError, request: Request) -> Response:
     """The whole HTTP response."""
     kind = kind_of(error)
-    return _response(body_of(error), kind.status, _headers(error, kind))
+    message = kind.message or error.message
+    return _response(request, kind, message, error.param, error.code, _headers(error, kind))
 
 
 def note(error: QueuechatError, metrics: Metrics) -> None:
@@ -35,7 +65,11 @@ def note(error: QueuechatError, metrics: Metrics) -> None:
         log.error("answered %r for: %s", error.code, error.message)
 
 
-def _response(body: dict[str, Any], status: int, headers: dict[str, str]) -> Response:
+def _response(
+    request: Request, kind: Kind, message: str, param: str | None, code: str, headers: dict[str, str]
+) -> Response:
+    shape = shape_of(request.url.path)
+    status, body = shape(kind, message, param, code, ticket_of(request).name)
     return Response(orjson.dumps(body), status, headers, media_type="application/json")
 
 
@@ -56,7 +90,7 @@ async def on_queuechat_error(request: Request, error: Exception) -> Response:
     """What FastAPI, and the middleware before it, answer for an error of the tree."""
     assert isinstance(error, QueuechatError)
     note(error, house_of(request).metrics)
-    return respond(error)
+    return respond(error, request)
 
 
 async def on_validation_error(request: Request, error: Exception) -> Response:
@@ -75,7 +109,7 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     else:
         message, code = str(error.detail), "invalid_value"
     kind = Kind(error.status_code, INVALID if error.status_code < 500 else SERVER, 40001)
-    return _response(shape(kind, message, None, code), error.status_code, dict(error.headers or {}))
+    return _response(request, kind, message, None, code, dict(error.headers or {}))
 
 
 def _allowed(error: HTTPException) -> str:

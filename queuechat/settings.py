@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     reasoning_field: Literal["reasoning_content", "reasoning"] = Field(
         "reasoning_content", description="field of a chat answer that a model's thoughts are in"
     )
+    ollama: bool = Field(False, description="answer Ollama's API as well, at /api")
     drain_s: float = Field(30.0, ge=0, description="seconds that running requests get at shutdown")
     hang_s: float = Field(60.0, gt=0, description="seconds without an engine step before its child is replaced")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -32,7 +33,8 @@ async def list_models(request: Request) -> Response:
     ]
     unique = {row["id"]: row for row in sorted(rows, key=lambda row: row["id"] == row["root"])}
     listed = sorted(unique.values(), key=lambda row: str(row["id"]))
-    return Response(orjson.dumps({"object": "list", "data": listed}), media_type=_JSON)
+    page = {"has_more": False, "first_id": _id_at(listed, 0), "last_id": _id_at(listed, -1)}
+    return Response(orjson.dumps({"object": "list", "data": listed} | page), media_type=_JSON)
 
 
 @router.get("/v1/models/{id:path}")
@@ -43,7 +45,12 @@ async def get_model(request: Request, id: str) -> Response:
     return Response(orjson.dumps(_entry(id, model, depths[model.card.name])), media_type=_JSON)
 
 
+def _id_at(rows: list[dict[str, Any]], place: int) -> str | None:
+    return str(rows[place]["id"]) if rows else None
+
+
 def _entry(name: str, model: Model, depth: Depth) -> dict[str, Any]:
+    """In OpenAI's form, with what Anthropic's clients look for beside it."""
     card = model.card
     return {
         "id": name,
@@ -58,6 +65,9 @@ def _entry(name: str, model: Model, depth: Depth) -> dict[str, Any]:
         "status": model.status,
         "engine": card.engine,
         "queue": {"waiting": depth.waiting, "running": depth.running},
+        "type": "model",
+        "display_name": name,
+        "created_at": datetime.fromtimestamp(card.created, UTC).isoformat().replace("+00:00", "Z"),
     }
 
 

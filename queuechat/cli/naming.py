@@ -10,11 +10,11 @@ from queuechat.bus import Bus
 from queuechat.roster import known_models, take_census
 
 ModelFlag = Annotated[str | None, typer.Option("--model", "-m", help="Only of this model. [default: all]")]
-_PREFIXES = ("chatcmpl-", "cmpl-")
+_PREFIXES = ("chatcmpl-", "cmpl-", "msg_")
 
 
 def bare(id: str) -> str:
-    """The id of a job: what the OpenAI routes put before it is taken off."""
+    """The id of a job: what the API puts before it is taken off."""
     for prefix in _PREFIXES:
         id = id.removeprefix(prefix)
     return id

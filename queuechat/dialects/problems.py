@@ -70,3 +70,8 @@ def shape(kind: Kind, message: str, param: str | None, code: str) -> dict[str, A
         "message": message,
         "code": kind.legacy,
     }
+
+
+def told(kind: Kind, message: str, param: str | None, code: str, id: str) -> tuple[int, dict[str, Any]]:
+    """Status and body; `id` is what the request is called, which a header says here."""
+    return kind.status, shape(kind, message, param, code)

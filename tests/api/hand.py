@@ -107,16 +107,22 @@ class Hand:
         return verdict
 
     async def end(
-        self, claim: Claim, reason: Reason = Reason.STOP, *, text: str = "", error: Failure | None = None
+        self,
+        claim: Claim,
+        reason: Reason = Reason.STOP,
+        *,
+        text: str = "",
+        error: Failure | None = None,
+        stop: str = "",
     ) -> None:
-        end = End(reason, self._at.get(claim.job.id, 0), text, 7, error)
+        end = End(reason, self._at.get(claim.job.id, 0), text, 7, error, stop=stop)
         await self.bus.finish(self.model, [(claim.job.id, claim.nonce, end)])
 
-    async def tell(self, *texts: str, reason: Reason = Reason.STOP, tail: str = "") -> Claim:
+    async def tell(self, *texts: str, reason: Reason = Reason.STOP, tail: str = "", stop: str = "") -> Claim:
         """Take one job, say all, end it."""
         claim = await self.one()
         await self.say(claim, *texts)
-        await self.end(claim, reason, text=tail)
+        await self.end(claim, reason, text=tail, stop=stop)
         return claim
 
     def always(self, answer: Callable[[Hand, Claim], Awaitable[None]]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from queuechat.bus import Claim
-from queuechat.errors import InvalidRequest
-from queuechat.protocol import Chunk, Grammar, Job, Logprob, decode_event
+from queuechat.errors import ContextLengthExceeded, InvalidRequest
+from queuechat.protocol import Chunk, End, Grammar, Job, Logprob, Reason, decode_event
 from workers.engines.base import Caps
 from workers.engines.echo import EchoVocabulary
 from workers.prompting import Speech, prompt_of
@@ -55,3 +57,25 @@ def test_a_grammar_that_makes_no_sense_is_refused_before_the_engine_hears_of_it(
     with pytest.raises(InvalidRequest) as caught:
         prompt_of(job, "a", [1], [], SPEECH, CAPS)
     assert caught.value.param == param
+
+
+def test_an_answer_that_does_not_fit_is_refused_or_cut_as_its_job_says() -> None:
+    job = Job("a", "m", prompt="x", max_tokens=CAPS.context_length)
+    with pytest.raises(ContextLengthExceeded):
+        prompt_of(job, "a", [1], [], SPEECH, CAPS)
+    assert prompt_of(replace(job, fit=True), "a", [1], [], SPEECH, CAPS).max_new == CAPS.context_length - 1
+    assert prompt_of(replace(job, fit=True, max_tokens=5), "a", [1], [], SPEECH, CAPS).max_new == 5
+    with pytest.raises(ContextLengthExceeded):
+        prompt_of(replace(job, fit=True), "a", [1] * CAPS.context_length, [], SPEECH, CAPS)
+
+
+def test_the_end_tells_the_stop_string_that_was_met() -> None:
+    held = generation(Job("a", "m", prompt="x", stop=["c", "d"]), [])
+    held.add(SPEECH.vocabulary.encode("abdc", add_special=False), [])
+    held.flush()
+    end = held.end()
+    assert end is not None
+    raw = b'1{"o":0,"end":' + end.encode_verdict() + b',"at":[1,2,3,4]}'
+    told = decode_event(raw)
+    assert isinstance(told, End)
+    assert (told.reason, told.stop) == (Reason.STOP, "d")

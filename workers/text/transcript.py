@@ -48,6 +48,7 @@ class Transcript:
         stop_ids: frozenset[int] = frozenset(),
         opening: str = "",
     ):
+        self.met = ""  #: the stop string that ended it
         self._opening = opening
         self._decode = vocabulary.decode
         self._stop = [word for word in stop if word]
@@ -80,7 +81,7 @@ class Transcript:
         text = "" if self._cut else self._held + self._added(self._pending)
         self._stopped = self._cut = True
         place = self._place(text)
-        return text if place is None else text[:place]
+        return text if place is None else self._cut_at(text, place)
 
     def _take(self, ids: list[int]) -> tuple[str, int]:
         """Text and count of the ids that are taken: all, unless a stop string ends it."""
@@ -131,9 +132,10 @@ class Transcript:
             return text
         text = self._held + text
         place = self._place(text)
-        self._stopped = self._cut = place is not None
-        if place is None:
-            place = len(text) - max(_overlap(text, word) for word in self._stop)
+        if place is not None:
+            self._stopped = self._cut = True
+            return self._cut_at(text, place)
+        place = len(text) - max(_overlap(text, word) for word in self._stop)
         self._held = text[place:]
         return text[:place]
 
@@ -141,6 +143,11 @@ class Transcript:
         """Where the earliest stop string begins."""
         places = [place for word in self._stop if (place := text.find(word)) >= 0]
         return min(places, default=None)
+
+    def _cut_at(self, text: str, place: int) -> str:
+        """The text before the stop string there."""
+        self.met = next(word for word in self._stop if text.startswith(word, place))
+        return text[:place]
 
 
 def _overlap(text: str, word: str) -> int:

@@ -5,5 +5,15 @@ from queuechat.dialects.schemas.chat import ChatRequest
 from queuechat.dialects.schemas.completions import CompletionRequest
 from queuechat.dialects.schemas.embeddings import EmbeddingRequest
 from queuechat.dialects.schemas.parse import parse
+from queuechat.dialects.schemas.reading import DetokenizeRequest, TokenCheckRequest, TokenizeRequest
 
-__all__ = ["BatchRequest", "ChatRequest", "CompletionRequest", "EmbeddingRequest", "parse"]
+__all__ = [
+    "BatchRequest",
+    "ChatRequest",
+    "CompletionRequest",
+    "DetokenizeRequest",
+    "EmbeddingRequest",
+    "TokenCheckRequest",
+    "TokenizeRequest",
+    "parse",
+]

@@ -30,6 +30,8 @@ _WANTED = {
     "string_too_long": "a string of at most {max_length} characters",
     "string_pattern_mismatch": "a string that matches {pattern}",
     "too_short": "a list that is not empty",
+    "union_tag_invalid": "of type {expected_tags}",
+    "union_tag_not_found": "an object with a {discriminator}",
     "too_long": "of at most {max_length} items",
 }
 _TYPES = frozenset({"string_type", "list_type", "dict_type", "model_type", "int_type", "float_type", "bool_type"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import orjson
@@ -16,16 +17,29 @@ MAX_DEPTH = 32
 B = TypeVar("B", bound=BaseModel)
 
 
-def parse(raw: bytes, kind: type[B]) -> B:
-    """The request that a body is.
+def parse(raw: bytes, kind: type[B], given: Mapping[str, Any] | None = None) -> B:
+    """The request that a body is; fields that are `given` elsewhere, as in the path, win.
 
     Raises:
         InvalidJSON: it is no JSON.
         UnsupportedParameter: it asks for something that cannot be honoured.
         InvalidRequest: a field is missing, of the wrong type or out of range.
     """
-    body = _load(raw)
-    refuse_unsupported(body, getattr(kind, "refused", {}))
+    return checked(_load(raw) | dict(given or {}), kind)
+
+
+def checked(body: dict[str, Any], kind: type[B]) -> B:
+    """The same of a body that is read already. A kind of another dialect than OpenAI's says in `refuse` what it cannot
+    honour.
+
+    Raises:
+        UnsupportedParameter, InvalidRequest: as `parse`.
+    """
+    refuse = getattr(kind, "refuse", None)
+    if refuse:
+        refuse(body)
+    else:
+        refuse_unsupported(body, getattr(kind, "refused", {}))
     try:
         return kind.model_validate(body)
     except ValidationError as error:

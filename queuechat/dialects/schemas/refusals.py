@@ -58,6 +58,11 @@ CHAT: Mapping[str, Neutral] = {
     **_ENGINE_EXTRAS,
 }
 
+#: Of what is only read: what is asked of an answer means nothing, and says nothing of the prompt.
+TOKENIZE: Mapping[str, Neutral] = {
+    name: CHAT[name] for name in ("chat_template", "continue_final_message", "documents", "truncate_prompt_tokens")
+}
+
 COMPLETIONS: Mapping[str, Neutral] = {
     "suffix": _EMPTY,
     "logprobs": _one_of(False),
@@ -66,17 +71,35 @@ COMPLETIONS: Mapping[str, Neutral] = {
     **_ENGINE_EXTRAS,
 }
 
+ANTHROPIC: Mapping[str, Neutral] = {
+    "mcp_servers": _EMPTY,
+    "container": _EMPTY,
+}
+
+OLLAMA_GENERATE: Mapping[str, Neutral] = {
+    "template": _EMPTY,
+    "width": _one_of(0),
+    "height": _one_of(0),
+    "steps": _one_of(0),
+}
+
 EMBEDDINGS: Mapping[str, Neutral] = {}
 
 #: What a template gets from us; the same names as in workers/text/template.py.
 _RESERVED = frozenset({"messages", "tools", "special_tokens", "add_generation_prompt"})
 
 
-def refuse_unsupported(body: Mapping[str, Any], refused: Mapping[str, Neutral]) -> None:
+def refuse_fields(body: Mapping[str, Any], refused: Mapping[str, Neutral]) -> None:
     """Raises UnsupportedParameter for the first such field that is not neutral."""
     for name in body.keys() & refused.keys():
         if not refused[name](body[name]):
             raise UnsupportedParameter(f"`{name}` is not supported yet; leave it out", param=name)
+
+
+def refuse_unsupported(body: Mapping[str, Any], refused: Mapping[str, Neutral]) -> None:
+    """Raises UnsupportedParameter for the first such field that is not neutral, then for tools and parts of messages
+    of OpenAI's that are unknown here."""
+    refuse_fields(body, refused)
     tools = body.get("tools")
     for index, tool in enumerate(tools if isinstance(tools, list) else []):
         kind = tool.get("type") if isinstance(tool, dict) else None

@@ -203,3 +203,18 @@ def test_random_cuts_of_a_long_text_in_many_scripts_agree() -> None:
     for _ in range(20):
         cuts = [chance.randrange(len(ids)) for _ in range(chance.randrange(40))]
         assert read(chunked(ids, cuts), stop=["👧 S" * 2]) == reference(ids, ["👧 S" * 2])
+
+
+@pytest.mark.parametrize(("pushes", "met"), [([b"one two"], "two"), ([b"one t", b"wo"], "two"), ([b"one"], "")])
+def test_the_stop_string_that_was_met_is_known(pushes: list[bytes], met: str) -> None:
+    transcript = Transcript(Bytes(), stop=["three", "two"])
+    for push in pushes:
+        transcript.push(list(push))
+    transcript.finish()
+    assert transcript.met == met
+
+
+def test_a_stop_string_that_only_the_end_completes_is_known() -> None:
+    transcript = Transcript(Bytes(), stop=["\ufffd"])
+    assert transcript.push(list("a\u4f60".encode())[:-1]).text == "a"
+    assert (transcript.finish(), transcript.met) == ("", "\ufffd")
