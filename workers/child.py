@@ -110,6 +110,10 @@ def speech_of(engine: Engine, template: str, spec: Spec) -> Speech:
 _BUILDERS = {"echo": _echo, "transformers": _transformers, "llamacpp": _llamacpp}
 
 
+def _told(speech: Speech) -> dict[str, Any]:
+    return {"tool_format": speech.tool_format, "reasoning": speech.reasoning, "fim": speech.fim is not None}
+
+
 class Child:
     """Wires engine and consumer, and speaks with the supervisor."""
 
@@ -128,7 +132,7 @@ class Child:
             template = load_template(spec.chat_template) if spec.chat_template else engine.vocabulary.chat_template
             speech = speech_of(engine, template or "", spec)
             self._consumer = Consumer(bus, engine, speech, model=spec.model, worker=spec.worker, life=spec.life)
-            self._tell(self._ready(engine) | {"tool_format": speech.tool_format, "reasoning": speech.reasoning})
+            self._tell(self._ready(engine) | _told(speech))
             reporting = asyncio.create_task(self._report(self._consumer), name="status")
             await self._consumer.run()
             reporting.cancel()
@@ -148,6 +152,7 @@ class Child:
             "device": caps.device,
             "grammars": sorted(caps.grammars),
             "logprobs": caps.logprobs,
+            "scores": caps.scores,
         }
 
     async def _report(self, consumer: Consumer) -> None:

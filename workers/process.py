@@ -34,6 +34,8 @@ class Status:
     device: str = ""
     grammars: list[str] = field(default_factory=list)
     logprobs: bool = False
+    scores: bool = False
+    fim: bool = False
     steps: int = 0
     tokens: int = 0
     running: int = 0

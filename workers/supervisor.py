@@ -263,6 +263,8 @@ class Supervisor:
             created=self._started // 1000,
             grammars=status.grammars,
             logprobs=status.logprobs,
+            scores=status.scores,
+            fim=status.fim,
         )
 
     async def _goodbye(self) -> None:

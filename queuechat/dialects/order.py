@@ -47,6 +47,8 @@ class Order:
     idem: tuple[str, str] | None = None
     manner: Manner = field(default_factory=Manner)
     showing: Showing = field(default_factory=Showing)
+    tier: str | None = None  #: the service tier that was asked for, and is given
+    kept: int | None = None  #: how many of the siblings are told, the likeliest ones; None for all
 
     @property
     def plain(self) -> bool:
@@ -77,6 +79,11 @@ class Order:
     @property
     def deadline_s(self) -> float:
         return self.jobs[0].deadline_s
+
+    @property
+    def told_tier(self) -> dict[str, str]:
+        """As the objects of the answer have it."""
+        return {"service_tier": self.tier} if self.tier else {}
 
     def tally(self) -> Tally:
         return Tally(self.siblings, thinks=bool(self.manner.reasoning))
