@@ -216,6 +216,8 @@ class ModelCard:
     created: int = 0
     grammars: list[str] = field(default_factory=list)  #: kinds of grammar that it can be held to
     logprobs: bool = False
+    generates: bool = True  #: false for one that only makes embeddings
+    chats: bool = True  #: whether it has a chat template
     scores: bool = False  #: whether it tells the log probabilities of prompts
     fim: bool = False  #: whether it fills in the middle, between a prompt and a suffix
 

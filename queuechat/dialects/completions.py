@@ -13,6 +13,7 @@ from queuechat.protocol import Job, ModelCard, choice_id
 
 def order_of(body: CompletionRequest, slip: Slip, idem: tuple[str, str] | None = None) -> Order:
     """Raises UnsupportedParameter for what the model cannot: tell logprobs, of prompts too, or fill in the middle."""
+    slip.refuse_encoders(body.model)
     _refuse_beyond(body, slip.card)
     ranked = body.made > body.choices
     pattern = Job(

@@ -11,6 +11,7 @@ import orjson
 
 from queuechat.dialects.message import Showing
 from queuechat.dialects.speech import Manner
+from queuechat.errors import InvalidRequest
 from queuechat.protocol import End, Job, ModelCard
 
 _BYTES = 4  # of a token of text
@@ -30,6 +31,14 @@ class Slip:
     seed: int = field(default_factory=lambda: secrets.randbits(32))
     card: ModelCard = field(default_factory=lambda: ModelCard(""))
     reasoning_field: str = "reasoning_content"
+
+    def refuse_encoders(self, name: str) -> None:
+        """Raises InvalidRequest when the model, which the user calls `name`, only makes embeddings."""
+        if not self.card.generates:
+            raise InvalidRequest(
+                f"the model {name!r} makes embeddings and writes nothing: use /v1/embeddings, or another model",
+                param="model",
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,7 @@ class Caps:
     grammars: frozenset[GrammarKind] = frozenset()
     logprobs: bool = False
     scores: bool = False
+    generates: bool = True
 
 
 class Vocabulary(Protocol):
