@@ -21,11 +21,13 @@ from api.exchange import Exchange
 from api.frames import Frames, Opening
 from api.house import House, Ticket, house_of, ticket_of
 from api.intake import hold_of
+from api.likely import LikelyFrames
 from api.parts import PartFrames
 from api.sse import TextFrames
 from api.writing import Writer
 from queuechat.dialects.order import Order
 from queuechat.dialects.style import Style
+from queuechat.dialects.texts import WholeTexts
 from queuechat.dialects.whole import Whole, WholeText
 from queuechat.errors import QueuechatError
 
@@ -40,10 +42,12 @@ def answer(request: Request, order: Order, style: Style, *, stream: bool) -> Res
     """An order for text, streamed or whole."""
     house, ticket = house_of(request), ticket_of(request)
     if stream:
-        kind, created = (TextFrames if order.plain else PartFrames), int(time.time())
+        told = PartFrames if style.chat else LikelyFrames
+        kind, created = (TextFrames if order.plain else told), int(time.time())
         opening = functools.partial(kind, style, created=created, order=order)
         return StreamedAnswer(house, ticket, order, opening, hold_of(request, house))
-    return WholeAnswer(house, ticket, order, WholeText(style, order, int(time.time())))
+    now = int(time.time())
+    return WholeAnswer(house, ticket, order, WholeText(style, order, now) if style.chat else WholeTexts(order, now))
 
 
 class _Answering(Response):

@@ -34,6 +34,7 @@ class TextFrames:
     def __init__(self, style: Style, id: str, created: int, order: Order):
         self._style = style
         self._base = {"id": style.prefix + id, "object": style.object, "created": created, "model": order.name}
+        self._base |= order.told_tier
         self._usage = order.include_usage
         self._echo = order.echo
         self._count = len(order.jobs)

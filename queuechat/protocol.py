@@ -70,6 +70,8 @@ class Job:
     reading: Want | None = None
     add_special: bool = True  #: whether a prompt of text gets what the model puts around one, as its BOS
     fit: bool = False  #: max_tokens that are over what the context has left are cut to it, not refused
+    prompt_logprobs: int | None = None  #: the same as logprobs of the prompt's tokens
+    suffix: str | None = None  #: what follows the answer, for models that fill in the middle
 
     def encode(self) -> bytes:
         return VERSION + orjson.dumps(asdict(self), option=orjson.OPT_NON_STR_KEYS)
@@ -92,7 +94,8 @@ class Chunk:
     """Tokens [offset, offset + count) of an answer, and the text that they add.
 
     Text may lag behind the ids: half a UTF-8 character or a possible stop string is held back. An embedding job
-    sends one item a chunk, as base64 of little-endian float32. `logprobs` are as many as ids, or none.
+    sends one item a chunk, as base64 of little-endian float32. `logprobs` are as many as ids, or none. `prompt` are
+    those of the prompt's tokens, with the first chunk, where they were asked for; the first token has none.
     """
 
     offset: int
@@ -101,6 +104,7 @@ class Chunk:
     ids: list[int] = field(default_factory=list)
     vector: str = ""
     logprobs: list[Logprob] = field(default_factory=list)
+    prompt: list[Logprob] = field(default_factory=list)
 
     @property
     def end(self) -> int:
@@ -121,6 +125,8 @@ class Chunk:
             body["v"] = self.vector
         if self.logprobs:
             body["l"] = [logprob.pack() for logprob in self.logprobs]
+        if self.prompt:
+            body["p"] = [logprob.pack() for logprob in self.prompt]
         return VERSION + orjson.dumps(body)
 
 
@@ -146,7 +152,7 @@ class Times:
 @dataclass(frozen=True, slots=True)
 class End:
     """The last word of every job. `offset` is the number of tokens (or items) delivered, `text` what was held back,
-    `stop` the stop string that was met."""
+    `stop` the stop string that was met; `prompt` is as in a chunk, of an answer that has none."""
 
     reason: Reason
     offset: int = 0
@@ -156,6 +162,7 @@ class End:
     times: Times = Times()
     read: Read | None = None
     stop: str = ""
+    prompt: list[Logprob] = field(default_factory=list)
 
     def encode_verdict(self) -> bytes:
         """The worker's part; Redis adds offset and times when it ends the job."""
@@ -168,6 +175,8 @@ class End:
             body["error"] = asdict(self.error)
         if self.read:
             body["read"] = asdict(self.read)
+        if self.prompt:
+            body["prompt"] = [logprob.pack() for logprob in self.prompt]
         return orjson.dumps(body)
 
 
@@ -180,8 +189,8 @@ def decode_event(raw: bytes) -> Chunk | End:
     body = _load(raw)
     verdict = body.get("end")
     if verdict is None:
-        logprobs = [Logprob.unpack(packed) for packed in body.get("l", [])]
-        return Chunk(body["o"], body["n"], body.get("t", ""), body.get("i", []), body.get("v", ""), logprobs)
+        logprobs, prompt = ([Logprob.unpack(packed) for packed in body.get(key, [])] for key in "lp")
+        return Chunk(body["o"], body["n"], body.get("t", ""), body.get("i", []), body.get("v", ""), logprobs, prompt)
     error = verdict.get("error")
     return End(
         reason=Reason(verdict["reason"]),
@@ -192,6 +201,7 @@ def decode_event(raw: bytes) -> Chunk | End:
         times=Times(*body["at"]),
         read=Read(**verdict["read"]) if "read" in verdict else None,
         stop=verdict.get("stop", ""),
+        prompt=[Logprob.unpack(packed) for packed in verdict.get("prompt", [])],
     )
 
 
@@ -211,6 +221,10 @@ class ModelCard:
     created: int = 0
     grammars: list[str] = field(default_factory=list)  #: kinds of grammar that it can be held to
     logprobs: bool = False
+    generates: bool = True  #: false for one that only makes embeddings
+    chats: bool = True  #: whether it has a chat template
+    scores: bool = False  #: whether it tells the log probabilities of prompts
+    fim: bool = False  #: whether it fills in the middle, between a prompt and a suffix
 
     def encode(self) -> bytes:
         return VERSION + orjson.dumps(asdict(self))

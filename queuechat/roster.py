@@ -39,6 +39,20 @@ class Model:
         return "no_worker" if not states else "ready" if "ready" in states else min(states)
 
 
+def capabilities(card: ModelCard) -> list[str]:
+    """What a model can be asked for, in one word each."""
+    can = {
+        "completion": card.generates,
+        "chat": card.generates and card.chats,
+        "tools": bool(card.tool_format),
+        "json_schema": "json_schema" in card.grammars,
+        "reasoning": bool(card.reasoning),
+        "fim": card.fim,
+        "embeddings": card.embeds,
+    }
+    return [name for name, it_can in can.items() if it_can]
+
+
 @dataclass(frozen=True, slots=True)
 class Census:
     """All models that were served in the last day, by name."""

@@ -1,15 +1,19 @@
-"""What a worker does beside its engine's batch: embeddings and prompts that are only read, each a task of its own."""
+"""What a worker does beside its engine's batch: embeddings, prompts that are only read, and how likely a prompt is
+before it is answered. Each is a task of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import cast
 
 from queuechat.errors import EngineDied, QueuechatError
-from workers.engines.base import Engine
+from workers.engines.base import Engine, Scorer
 from workers.prompting import Speech
-from workers.running import Embedding, Reading
+from workers.running import Embedding, Generation, Reading
+
+Aside = Embedding | Reading | Generation
 
 log = logging.getLogger(__name__)
 
@@ -18,22 +22,25 @@ _EMBED_BATCH = 16
 
 
 class Beside:
-    """`progressed` is told of every step of something held, `died` when the engine is no more."""
+    """`progressed` is told of every step of something held, `scored` of a generation that may be answered now, and
+    `died` when the engine is no more."""
 
     def __init__(
         self,
         engine: Engine,
         speech: Speech,
-        progressed: Callable[[Embedding | Reading], None],
+        progressed: Callable[[Aside], None],
+        scored: Callable[[Generation], None],
         died: Callable[[EngineDied], None],
     ):
-        self._engine, self._speech, self._progressed, self._died = engine, speech, progressed, died
+        self._engine, self._speech = engine, speech
+        self._progressed, self._scored, self._died = progressed, scored, died
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def begin(self, held: Embedding | Reading) -> None:
+    def begin(self, held: Aside) -> None:
         task = asyncio.create_task(self._run(held), name=f"beside {held.claim.job.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -43,9 +50,15 @@ class Beside:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _run(self, held: Embedding | Reading) -> None:
+    async def _run(self, held: Aside) -> None:
         try:
-            await (self._embed(held) if isinstance(held, Embedding) else self._read(held))
+            match held:
+                case Embedding():
+                    await self._embed(held)
+                case Reading():
+                    await self._read(held)
+                case Generation():
+                    await self._score(held)
         except EngineDied as error:
             self._died(error)
         except QueuechatError as error:
@@ -67,3 +80,8 @@ class Beside:
     async def _read(self, held: Reading) -> None:
         held.add(await asyncio.to_thread(self._speech.read, held.claim.job))
         held.finished()
+
+    async def _score(self, held: Generation) -> None:
+        scorer, alternatives = cast(Scorer, self._engine), held.claim.job.prompt_logprobs or 0
+        held.scored(await asyncio.to_thread(scorer.score, held.prompt.prompt_ids, alternatives))
+        self._scored(held)

@@ -25,7 +25,7 @@ from queuechat.bus import Bus
 from queuechat.errors import EngineDied, Misconfigured, QueuechatError
 from queuechat.protocol import Reason
 from workers.consumer import Consumer
-from workers.engines.base import Engine
+from workers.engines.base import Caps, Engine
 from workers.models import Spec
 from workers.process import EX_CONFIG, EX_ENGINE
 from workers.prompting import Speech
@@ -66,7 +66,9 @@ def _transformers(spec: Spec) -> Engine:
         source = str(
             import_module("workers.convert").converted(Path(source), cache_dir=Path(spec.cache_dir) / "models")
         )
-    engine: Engine = import_module("workers.engines.transformers").TransformersEngine(
+    encodes = import_module("workers.engines.hf_encoder").is_encoder(source, spec.revision)
+    module, name = ("encoder", "EncoderEngine") if encodes else ("transformers", "TransformersEngine")
+    engine: Engine = getattr(import_module(f"workers.engines.{module}"), name)(
         source,
         device=spec.device,
         dtype=spec.dtype,
@@ -110,6 +112,12 @@ def speech_of(engine: Engine, template: str, spec: Spec) -> Speech:
 _BUILDERS = {"echo": _echo, "transformers": _transformers, "llamacpp": _llamacpp}
 
 
+def _told(caps: Caps, speech: Speech) -> dict[str, Any]:
+    abilities = {"generates": caps.generates, "chats": caps.generates and bool(speech.template)}
+    abilities |= {"scores": caps.scores, "fim": speech.fim is not None}
+    return {"tool_format": speech.tool_format, "reasoning": speech.reasoning, "abilities": abilities}
+
+
 class Child:
     """Wires engine and consumer, and speaks with the supervisor."""
 
@@ -128,7 +136,7 @@ class Child:
             template = load_template(spec.chat_template) if spec.chat_template else engine.vocabulary.chat_template
             speech = speech_of(engine, template or "", spec)
             self._consumer = Consumer(bus, engine, speech, model=spec.model, worker=spec.worker, life=spec.life)
-            self._tell(self._ready(engine) | {"tool_format": speech.tool_format, "reasoning": speech.reasoning})
+            self._tell(self._ready(engine) | _told(engine.caps, speech))
             reporting = asyncio.create_task(self._report(self._consumer), name="status")
             await self._consumer.run()
             reporting.cancel()

@@ -44,7 +44,7 @@ class Consumer:
         self._dirty: dict[Held, None] = {}
         self._draining = False
         self._held_back = False  # a suspect waits until all that runs has proven itself, or is being tried
-        self._beside = Beside(engine, speech, self._progressed, self._died)
+        self._beside = Beside(engine, speech, self._progressed, self._scored, self._died)
         # The other half stays free for those who wait for an answer; where one place is all there is, they take turns.
         self._bulk_room = max(engine.caps.max_running // 2, 1)
         self._death: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -131,13 +131,18 @@ class Consumer:
         if lapsed := self.held.get(claim.job.id):
             self._forget(lapsed)
         self.held[claim.job.id] = held
-        if held.over:
-            pass
-        elif isinstance(held, Generation):
-            self._admit(held)
-        else:
+        if isinstance(held, Generation) and not held.unscored:
+            if not held.over:
+                self._admit(held)
+        elif isinstance(held, Generation) or not held.over:
             self._beside.begin(held)
         self._mark(held)
+
+    def _scored(self, held: Generation) -> None:
+        if held.verdict:
+            held.finished(held.verdict)
+        if self._holds(held) and not held.over:
+            self._admit(held)
 
     def _admit(self, held: Generation) -> None:
         failpoint("admit.before", held.claim.job)
@@ -281,15 +286,10 @@ class Consumer:
 
 
 def _finished(held: Generation, event: Finished) -> None:
-    match event.reason:
-        case "stop":
-            held.finished(Reason.STOP)
-        case "length":
-            held.finished(Reason.LENGTH)
-        case "cancelled":
-            held.finished(Reason.CANCELLED)
-        case "error":
-            if event.retryable:
-                raise EngineDied(event.error)
-            error = InvalidRequest(event.error, param=event.param) if event.param else QueuechatError(event.error)
-            held.fail(error, len(held.prompt.prompt_ids))
+    if event.reason != "error":
+        held.finished(Reason(event.reason))
+    elif event.retryable:
+        raise EngineDied(event.error)
+    else:
+        error = InvalidRequest(event.error, param=event.param) if event.param else QueuechatError(event.error)
+        held.fail(error, len(held.prompt.prompt_ids))

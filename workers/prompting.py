@@ -13,6 +13,7 @@ from queuechat.protocol import Job, Read
 from workers.engines.base import Caps, Prompt, Vocabulary, refuse_unknown
 from workers.text.calling import in_words, speaks_of_tools, with_short_ids
 from workers.text.grammar import check_grammar
+from workers.text.middle import Middle, middle_of
 from workers.text.template import render, variables
 
 _TAG_IDS = 16  # a tag that is no token of its own, and whitespace after it, are well within
@@ -81,12 +82,27 @@ class Speech:
         pieces = [spell(id).decode(errors="replace") for id in ids] if job.reading == "pieces" else []
         return Read(len(ids), ids, pieces)
 
+    @cached_property
+    def fim(self) -> Middle | None:
+        """How it fills in the middle; None when it was not trained to."""
+        return middle_of(self.vocabulary.id_of)
+
     def _ids(self, job: Job) -> list[int]:
+        if job.suffix is not None:
+            return self._around(job)
         if job.messages is not None:
             return self._chat(job)
         if isinstance(job.prompt, str):
             return self.vocabulary.encode(job.prompt, add_special=job.add_special)
         return list(job.prompt or [])
+
+    def _around(self, job: Job) -> list[int]:
+        if self.fim is None:
+            raise UnsupportedParameter(f"the model {job.model!r} does not fill in the middle", param="suffix")
+        encode = self.vocabulary.encode
+        before = encode(job.prompt, add_special=False) if isinstance(job.prompt, str) else list(job.prompt or [])
+        head = encode("", add_special=job.add_special)
+        return head + self.fim.around(before, encode(job.suffix or "", add_special=False))
 
     def _chat(self, job: Job) -> list[int]:
         if not self.template:
@@ -133,8 +149,10 @@ def prompt_of(job: Job, id: str, prompt_ids: list[int], prefix_ids: list[int], s
         check_grammar(job.grammar)
         if job.ignore_eos:
             raise InvalidRequest("under a grammar the end of the answer cannot be ignored", param="ignore_eos")
+    if job.prompt_logprobs is not None and not caps.scores:
+        raise UnsupportedParameter("this model's engine tells no logprobs of prompts: leave `echo` out", param="echo")
     room = caps.context_length - len(prompt_ids)
-    if room < 1:
+    if room < (job.max_tokens != 0):
         raise ContextLengthExceeded(
             f"This model's maximum context length is {caps.context_length} tokens. However, your prompt has "
             f"{len(prompt_ids)} tokens. Please shorten it.",

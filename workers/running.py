@@ -63,6 +63,9 @@ class Generation(_Held):
         self._fresh: list[int] = []
         self._logprobs: list[Logprob] = []  # of the fresh ones
         self._finished: Reason | None = None
+        self._likely: list[Logprob] = []  # of the prompt, until it is said
+        #: whether its prompt is still to be scored: what has said a token has said that, too
+        self.unscored = claim.job.prompt_logprobs is not None and not prompt.prefix_ids
         if prompt.prefix_ids:
             self._hash.update(prompt.prefix_ids)
             if transcript.push(prompt.prefix_ids).stopped:
@@ -79,6 +82,10 @@ class Generation(_Held):
         if not self.over:
             self._fresh += ids
             self._logprobs += logprobs
+
+    def scored(self, likely: list[Logprob]) -> None:
+        """How likely the tokens of its prompt are; before its first token."""
+        self._likely, self.unscored = likely, False
 
     def stop(self, reason: Reason, offset: int) -> None:
         self._fresh.clear()
@@ -98,15 +105,16 @@ class Generation(_Held):
         if delta.stopped:
             self._finished = Reason.STOP
         taken = fresh[: delta.taken]
-        chunk = Chunk(self.offset, len(taken), delta.text, taken, logprobs=logprobs[: delta.taken])
+        likely, self._likely = self._likely, []
+        chunk = Chunk(self.offset, len(taken), delta.text, taken, logprobs=logprobs[: delta.taken], prompt=likely)
         return self._item(taken, chunk)
 
     def end(self) -> End | None:
-        if self._end is None and self._finished is not None and not self._fresh:
+        if self._end is None and self._finished is not None and not self._fresh and not self.unscored:
             reason = self.verdict if self._finished is Reason.CANCELLED and self.verdict else self._finished
             tail = self._transcript.finish()
             read = len(self.prompt.prompt_ids)
-            self._end = End(reason, self.offset, text=tail, prompt_tokens=read, stop=self._transcript.met)
+            self._end = End(reason, self.offset, tail, read, stop=self._transcript.met, prompt=self._likely)
         return self._end
 
 

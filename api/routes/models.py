@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 from api.house import house_of, ticket_of
 from api.scope import allowed, model_to_show
 from queuechat.protocol import Depth
-from queuechat.roster import Model, take_depths
+from queuechat.roster import Model, capabilities, take_depths
 
 router = APIRouter(tags=["models"])
 
@@ -62,6 +62,7 @@ def _entry(name: str, model: Model, depth: Depth) -> dict[str, Any]:
         "permission": [_permission(name, card.created)],
         "max_model_len": card.context_length or None,
         "aliases": card.aliases,
+        "capabilities": capabilities(card),
         "status": model.status,
         "engine": card.engine,
         "queue": {"waiting": depth.waiting, "running": depth.running},

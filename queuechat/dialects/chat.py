@@ -20,6 +20,7 @@ _OF_JSON = ("json_schema", "json_object")
 
 def order_of(body: ChatRequest, slip: Slip, idem: tuple[str, str] | None = None) -> Order:
     """Raises UnsupportedParameter for what the model cannot: call tools, be made to, keep to a form, tell logprobs."""
+    slip.refuse_encoders(body.model)
     if body.logprobs and not slip.card.logprobs:
         raise UnsupportedParameter(f"the model {body.model!r} tells no logprobs: leave them out", param="logprobs")
     grammar = _grammar(body, slip.card)
@@ -33,7 +34,7 @@ def order_of(body: ChatRequest, slip: Slip, idem: tuple[str, str] | None = None)
         ignore_eos=bool(body.ignore_eos),
         template_args=_template_args(body, slip.card, grammar),
         tools=[{"type": "function", "function": function.told()} for function in body.offered],
-        lane=slip.lane,
+        lane="bulk" if body.tier == "flex" else slip.lane,
         tenant=slip.tenant,
         deadline_s=slip.deadline_s,
         logprobs=body.alternatives,
@@ -48,6 +49,7 @@ def order_of(body: ChatRequest, slip: Slip, idem: tuple[str, str] | None = None)
         idem=idem,
         manner=_manner(body, slip.card, grammar),
         showing=Showing(slip.reasoning_field, body.legacy, bool(body.logprobs)),
+        tier=body.tier,
     )
 
 

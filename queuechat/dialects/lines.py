@@ -17,7 +17,8 @@ from queuechat.dialects.order import Order, Slip
 from queuechat.dialects.problems import body_of, kind_of
 from queuechat.dialects.schemas import ChatRequest, CompletionRequest, EmbeddingRequest, parse
 from queuechat.dialects.schemas.base import Body
-from queuechat.dialects.style import CHAT, COMPLETION
+from queuechat.dialects.style import CHAT
+from queuechat.dialects.texts import WholeTexts
 from queuechat.dialects.whole import Whole, WholeText
 from queuechat.errors import InvalidRequest, QueuechatError
 from queuechat.protocol import ModelCard
@@ -126,7 +127,7 @@ def place(body: Body, slip: Slip, card: ModelCard, created: int) -> tuple[Order,
         return order, WholeText(CHAT, order, created)
     if isinstance(body, CompletionRequest):
         order = completions.order_of(body, slip)
-        return order, WholeText(COMPLETION, order, created)
+        return order, WholeTexts(order, created)
     assert isinstance(body, EmbeddingRequest)
     if not card.embeds:
         raise InvalidRequest(f"the model {body.model!r} gives no embeddings; pick another", param="model")

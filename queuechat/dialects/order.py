@@ -11,6 +11,7 @@ import orjson
 
 from queuechat.dialects.message import Showing
 from queuechat.dialects.speech import Manner
+from queuechat.errors import InvalidRequest
 from queuechat.protocol import End, Job, ModelCard
 
 _BYTES = 4  # of a token of text
@@ -31,6 +32,14 @@ class Slip:
     card: ModelCard = field(default_factory=lambda: ModelCard(""))
     reasoning_field: str = "reasoning_content"
 
+    def refuse_encoders(self, name: str) -> None:
+        """Raises InvalidRequest when the model, which the user calls `name`, only makes embeddings."""
+        if not self.card.generates:
+            raise InvalidRequest(
+                f"the model {name!r} makes embeddings and writes nothing: use /v1/embeddings, or another model",
+                param="model",
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -47,6 +56,8 @@ class Order:
     idem: tuple[str, str] | None = None
     manner: Manner = field(default_factory=Manner)
     showing: Showing = field(default_factory=Showing)
+    tier: str | None = None  #: the service tier that was asked for, and is given
+    kept: int | None = None  #: how many of the siblings are told, the likeliest ones; None for all
 
     @property
     def plain(self) -> bool:
@@ -77,6 +88,11 @@ class Order:
     @property
     def deadline_s(self) -> float:
         return self.jobs[0].deadline_s
+
+    @property
+    def told_tier(self) -> dict[str, str]:
+        """As the objects of the answer have it."""
+        return {"service_tier": self.tier} if self.tier else {}
 
     def tally(self) -> Tally:
         return Tally(self.siblings, thinks=bool(self.manner.reasoning))

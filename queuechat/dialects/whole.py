@@ -49,6 +49,7 @@ class WholeText:
             "model": self._order.name,
             "choices": [self._choice(index, message) for index, message in enumerate(self._messages)],
             "usage": tally.usage(),
+            **self._order.told_tier,
         }
 
     def _choice(self, index: int, message: Message) -> dict[str, Any]:

@@ -92,12 +92,19 @@ class Hand:
     async def one(self) -> Claim:
         return (await self.claim())[0]
 
-    async def say(self, claim: Claim, *texts: str, vector: str = "", logprobs: Sequence[Logprob] = ()) -> Verdict:
-        """One chunk of one token for each text, with its logprob if there are any."""
+    async def say(
+        self,
+        claim: Claim,
+        *texts: str,
+        vector: str = "",
+        logprobs: Sequence[Logprob] = (),
+        prompt: Sequence[Logprob] = (),
+    ) -> Verdict:
+        """One chunk of one token for each text, with its logprob if there are any; the prompt's go with the first."""
         verdict = Verdict.OK
         for k, text in enumerate(texts):
             at = self._at.get(claim.job.id, 0)
-            chunk = Chunk(at, 1, text, [at], vector, list(logprobs[k : k + 1])).encode()
+            chunk = Chunk(at, 1, text, [at], vector, list(logprobs[k : k + 1]), list(prompt if k == 0 else ())).encode()
             hash = self._hashes.setdefault(claim.job.id, PrefixHash())
             before, after = hash.value, hash.update([at])
             verdict = (
@@ -114,8 +121,9 @@ class Hand:
         text: str = "",
         error: Failure | None = None,
         stop: str = "",
+        prompt: Sequence[Logprob] = (),
     ) -> None:
-        end = End(reason, self._at.get(claim.job.id, 0), text, 7, error, stop=stop)
+        end = End(reason, self._at.get(claim.job.id, 0), text, 7, error, stop=stop, prompt=list(prompt))
         await self.bus.finish(self.model, [(claim.job.id, claim.nonce, end)])
 
     async def tell(self, *texts: str, reason: Reason = Reason.STOP, tail: str = "", stop: str = "") -> Claim:

@@ -10,6 +10,7 @@ import httpx
 import openai
 import pytest
 
+from queuechat.bus import Bus
 from queuechat.protocol import Failure, Reason
 from tests.api.hand import Hand
 from tests.api.site import Site, a_site
@@ -263,7 +264,7 @@ async def test_fields_travel_to_the_worker_as_they_were_meant(site: Site, hand: 
     assert (sampling.temperature, sampling.top_p, sampling.top_k, sampling.min_p) == (1, 0.5, 0, 0.1)
     assert (sampling.repetition_penalty, sampling.presence_penalty, sampling.frequency_penalty) == (1.1, -2, 2)
     assert sampling.logit_bias == {7: -100}
-    assert set(response.headers["x-queuechat-ignored"].split(",")) == {"made_up", "tools_"}
+    assert set(response.headers["x-queuechat-ignored"].split(",")) == {"made_up", "store", "tools_"}
 
 
 async def test_the_wait_that_the_sdk_announces_becomes_the_deadline(site: Site, hand: Hand) -> None:
@@ -291,3 +292,27 @@ async def test_a_request_id_is_taken_over_when_it_is_sane(site: Site, hand: Hand
         response = await asked
         assert response.headers["x-request-id"] == (sent if kept else claim.job.id)
         assert response.headers["x-queuechat-request-id"] == claim.job.id
+
+
+@pytest.mark.parametrize(
+    ("asked", "given", "lane"), [("flex", "flex", "bulk"), ("priority", "default", "jobs"), (None, None, "jobs")]
+)
+async def test_a_service_tier_is_a_lane_and_is_told(
+    site: Site, bus: Bus, model: str, asked: Any, given: str | None, lane: str
+) -> None:
+    async with Hand(bus, model, bulk=True) as hand:
+        body: Any = {"model": model, "messages": [{"role": "user", "content": "x"}], "service_tier": asked}
+        whole = asyncio.create_task(site.sdk.chat.completions.create(**body))
+        assert (await hand.tell("x")).job.lane == lane
+        assert (await whole).service_tier == given
+        stream = asyncio.create_task(site.sdk.chat.completions.create(**body, stream=True))
+        await hand.tell("x")
+        assert {chunk.service_tier async for chunk in await stream} == {given}
+
+
+async def test_what_is_not_stored_is_said(site: Site, hand: Hand) -> None:
+    body = {"model": hand.model, "messages": [{"role": "user", "content": "x"}], "metadata": {"a": "b"}}
+    for store, ignored in ((True, "store"), (False, None)):
+        asked = asyncio.create_task(site.post("/v1/chat/completions", body | {"store": store}))
+        await hand.tell("x")
+        assert (await asked).headers.get("x-queuechat-ignored") == ignored

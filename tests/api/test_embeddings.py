@@ -12,6 +12,7 @@ import pytest
 from queuechat.bus import Bus, Claim
 from tests.api.hand import Hand
 from tests.api.site import Site
+from tests.api.test_refusals import check
 
 
 def vector_of(item: str | list[int]) -> list[float]:
@@ -69,3 +70,16 @@ async def test_more_dimensions_than_there_are_is_a_400(site: Site, embedder: Han
 async def test_a_model_that_gives_no_embeddings_says_so(site: Site, hand: Hand) -> None:
     response = await site.post("/v1/embeddings", {"model": hand.model, "input": "a"})
     assert (response.status_code, response.json()["error"]["param"]) == (400, "model")
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "completions"])
+async def test_a_model_that_only_embeds_answers_nothing(site: Site, bus: Bus, model: str, path: str) -> None:
+    async with Hand(bus, model, embeds=True, generates=False):
+        body = {"messages": [{"role": "user", "content": "x"}]} if path.startswith("chat") else {"prompt": "x"}
+        message = check(await site.post(f"/v1/{path}", {"model": model, **body}), 400, "invalid_value", "model")
+        assert "/v1/embeddings" in message
+
+
+async def test_older_clients_name_the_model_in_the_path(site: Site, embedder: Hand) -> None:
+    answer = await site.post(f"/v1/engines/{embedder.model}/embeddings", {"input": "abc"})
+    assert answer.json()["data"][0]["embedding"] == pytest.approx(vector_of("abc"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -37,6 +38,25 @@ async def test_models_are_listed_with_their_aliases(site: Site, bus: Bus, model:
     assert entry["permission"][0]["object"] == "model_permission"  # type: ignore[index]
     assert (other["id"], other["root"]) == (alias, model)
     assert {model, alias} <= {row.id for row in sdk.data}
+
+
+@pytest.mark.parametrize(
+    ("abilities", "told"),
+    [
+        ({}, ["completion", "chat"]),
+        ({"chats": False, "fim": True}, ["completion", "fim"]),
+        ({"generates": False, "chats": False, "embeds": True}, ["embeddings"]),
+        (
+            {"tool_format": "hermes", "reasoning": "think", "grammars": ["json_schema"]},
+            ["completion", "chat", "tools", "json_schema", "reasoning"],
+        ),
+    ],
+)
+async def test_a_row_tells_what_the_model_can_do(
+    site: Site, bus: Bus, model: str, abilities: dict[str, Any], told: list[str]
+) -> None:
+    async with Hand(bus, model, **abilities):
+        assert (await listed(site, model))["capabilities"] == told
 
 
 async def test_a_model_with_a_slash_can_be_asked_for_and_used(site: Site, bus: Bus, model: str) -> None:

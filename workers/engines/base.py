@@ -84,6 +84,8 @@ class Caps:
     device: str
     grammars: frozenset[GrammarKind] = frozenset()
     logprobs: bool = False
+    scores: bool = False
+    generates: bool = True
 
 
 class Vocabulary(Protocol):
@@ -104,6 +106,9 @@ class Vocabulary(Protocol):
 
     def keeping(self, words: Collection[str]) -> Self:
         """One whose `decode` keeps these special tokens, those of them that there are and that end no answer."""
+
+    def id_of(self, token: str) -> int | None:
+        """The id of a token by its name; None when there is none."""
 
     def bytes_of(self, id: int) -> bytes:
         """What one token stands for inside a text, maybe a part of a UTF-8 character; a special one as it is named."""
@@ -146,6 +151,19 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Stop and free everything; safe to call twice."""
+
+
+class Scorer(Protocol):
+    """An engine whose `caps.scores` is true has this as well."""
+
+    def score(self, ids: Sequence[int], alternatives: int) -> list[Logprob]:
+        """How likely the model finds each of these tokens after those before it; of the first, None. Blocks as `embed`
+        does.
+
+        Raises:
+            InvalidRequest: an id is not of the vocabulary; `param` is "prompt".
+            EngineDied: it is not running.
+        """
 
 
 def refuse_unknown(ids: Sequence[int], size: int, *, param: str) -> None:

@@ -42,6 +42,9 @@ class EchoVocabulary:
     def keeping(self, words: Collection[str]) -> Self:
         return self  # it has no special tokens that it says
 
+    def id_of(self, token: str) -> int | None:
+        return _EOS if token == "<eos>" else None
+
     def bytes_of(self, id: int) -> bytes:
         return b"<eos>" if id == _EOS else _piece(id)
 

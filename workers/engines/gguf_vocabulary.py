@@ -61,6 +61,9 @@ class GgufVocabulary:
         text = b"".join([pieces[id] for id in ids]).decode("utf-8", "replace")
         return text[1:] if self._drop_space and text.startswith(" ") else text
 
+    def id_of(self, token: str) -> int | None:
+        return self._by_name.get(token)
+
     def bytes_of(self, id: int) -> bytes:
         return self._pieces[id] or self._tokens[id].encode()
 
@@ -90,6 +93,10 @@ class GgufVocabulary:
                         longer[end] = [*ids, id]
             best = longer
         return best.get(len(text), [])
+
+    @cached_property
+    def _by_name(self) -> dict[str, int]:
+        return {token: id for id, token in reversed(list(enumerate(self._tokens)))}
 
     @cached_property
     def _by_piece(self) -> dict[bytes, int]:

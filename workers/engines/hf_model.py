@@ -70,8 +70,8 @@ def load(
         Misconfigured: it is not there, is damaged, or is of a kind that cannot be batched continuously; or there is no
             such device or dtype.
     """
-    device = _device(device)
-    numbers = _dtype(dtype, device)
+    device = device_of(device)
+    numbers = dtype_of(dtype, device)
     if threads is not None:
         torch.set_num_threads(threads)
     where = _folder(source, gguf_file)
@@ -125,7 +125,8 @@ def _model(where: str, revision: str | None, device: str, dtype: torch.dtype) ->
     return model.eval().requires_grad_(False)
 
 
-def _device(asked: str) -> str:
+def device_of(asked: str) -> str:
+    """The device that was asked for. Raises Misconfigured when torch finds none such."""
     kinds = [kind for kind in ("cuda", "xpu", "mps") if _count(kind)]
     if asked == "auto":
         return (*kinds, "cpu")[0]
@@ -145,7 +146,8 @@ def _count(kind: str) -> int:
     return int(module.device_count()) if module is not None and module.is_available() else 0
 
 
-def _dtype(dtype: str, device: str) -> torch.dtype:
+def dtype_of(dtype: str, device: str) -> torch.dtype:
+    """The numbers of a model. Raises Misconfigured for an unknown name."""
     name = ("float32" if device == "cpu" else "bfloat16") if dtype == "auto" else dtype
     if name not in DTYPES:
         raise Misconfigured(f"dtype {dtype!r} is unknown: use auto, {', '.join(DTYPES)}")
@@ -207,14 +209,15 @@ def mean_pooled(model: Any, batch: Sequence[Sequence[int]]) -> list[list[float]]
     """
     vectors: dict[int, list[float]] = {}
     with torch.inference_mode():
-        for indices in _by_length(batch):
+        for indices in by_length(batch):
             ids = torch.tensor([list(batch[i]) for i in indices], device=model.device)
             hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state.float().mean(dim=1)
             vectors.update(zip(indices, torch.nn.functional.normalize(hidden, dim=-1).tolist(), strict=True))
     return [vectors[i] for i in range(len(batch))]
 
 
-def _by_length(batch: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+def by_length(batch: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Places of inputs that can share a forward pass: of one length, and not too many tokens together."""
     groups: dict[int, list[int]] = {}
     for i, ids in enumerate(batch):
         groups.setdefault(len(ids), []).append(i)

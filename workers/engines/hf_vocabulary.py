@@ -55,6 +55,10 @@ class HFVocabulary:
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
+    def id_of(self, token: str) -> int | None:
+        id: int | None = self._tokenizer.convert_tokens_to_ids(token)
+        return id if id is not None and self._tokenizer.convert_ids_to_tokens(id) == token else None
+
     def bytes_of(self, id: int) -> bytes:
         piece: bytes = self.lexicon.decode_bytes([id])
         return piece

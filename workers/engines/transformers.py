@@ -19,13 +19,16 @@ from functools import partial
 from typing import Any
 
 from queuechat.errors import ContextLengthExceeded, EngineDied, InvalidRequest, QueuechatError
+from queuechat.protocol import Logprob
 from workers.engines.base import Caps, Finished, Prompt, Step, Vocabulary, refuse_beyond, refuse_unknown
 from workers.engines.batch_manager import compiler_of, manager_of, warm_up
 from workers.engines.batch_router import NO_NUMBERS, NO_NUMBERS_HERE
 from workers.engines.batch_sampler import Row
 from workers.engines.batch_sequence import Sequence as Running
+from workers.engines.batch_sequence import likely_said
 from workers.engines.constraint import KINDS, Compiler
 from workers.engines.hf_model import Loaded, cache_plan, computes, load, mean_pooled
+from workers.engines.hf_scores import has_plain_head, scores_of
 from workers.sampling import refuse_unusable
 
 log = logging.getLogger(__name__)
@@ -90,6 +93,7 @@ class TransformersEngine:
             loaded.device,
             grammars=KINDS if self._compiler and loaded.vocabulary.eos_ids else frozenset(),
             logprobs=self._compiler is not None,
+            scores=self._compiler is not None and has_plain_head(loaded.model),
         )
         self.vocabulary = loaded.vocabulary
         self._dead = ""
@@ -142,6 +146,16 @@ class TransformersEngine:
             if not all(math.isfinite(sum(vector)) for vector in vectors):
                 raise QueuechatError(NO_NUMBERS_HERE) if computes(self._model) else EngineDied(NO_NUMBERS)
         return vectors
+
+    def score(self, ids: Sequence[int], alternatives: int) -> list[Logprob]:
+        if self._dead:
+            raise EngineDied(f"the transformers engine does not run: {self._dead}")
+        self._check_ids(ids)
+        with self._embedding, self._undisturbed():
+            said = [likely_said(one, self.vocabulary.bytes_of) for one in scores_of(self._model, ids, alternatives)]
+        if not all(one.logprob is not None and math.isfinite(one.logprob) for one in said):
+            raise QueuechatError(NO_NUMBERS_HERE) if computes(self._model) else EngineDied(NO_NUMBERS)
+        return [Logprob(self.vocabulary.bytes_of(ids[0]), None), *said]
 
     def running(self) -> int:
         return len(self._sequences)

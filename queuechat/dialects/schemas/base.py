@@ -33,7 +33,9 @@ class Body(BaseModel):
     @property
     def ignored(self) -> list[str]:
         """Fields that were sent and mean nothing here."""
-        return [name for name in self.model_extra or {} if name not in HINTS and name not in self.refused]
+        extra = self.model_extra or {}
+        unknown = [name for name in extra if name not in HINTS and name not in self.refused]
+        return [name for name in unknown if name != "store" or extra[name]]  # not to store is what happens anyway
 
 
 class StreamOptions(BaseModel):

@@ -30,6 +30,9 @@ class ChatRequest(Toolbox, Constraints, Generation):
     reasoning_effort: Effort | None = Field(
         None, description="none and minimal switch thinking off where the chat template can; a grammar does so, too"
     )
+    service_tier: Literal["auto", "default", "flex", "priority", "scale"] | None = Field(
+        None, description="flex waits until there is room to spare, as batches do; the others are one"
+    )
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
 
@@ -39,6 +42,11 @@ class ChatRequest(Toolbox, Constraints, Generation):
         if self.top_logprobs and not self.logprobs:
             raise InvalidRequest("`top_logprobs` must come with `logprobs`: true", param="top_logprobs")
         return self
+
+    @property
+    def tier(self) -> str | None:
+        """What is given of what was asked for: nothing goes before others here."""
+        return self.service_tier and ("flex" if self.service_tier == "flex" else "default")
 
     @property
     def limit(self) -> int | None:

@@ -14,7 +14,7 @@ Neutral = Callable[[Any], bool]
 
 #: Accepted and without effect here: they ask for no other answer.
 HINTS = frozenset({
-    "metadata", "store", "service_tier", "parallel_tool_calls", "safety_identifier", "prompt_cache_key",
+    "metadata", "service_tier", "parallel_tool_calls", "safety_identifier", "prompt_cache_key",
     "prompt_cache_retention", "verbosity", "include_reasoning", "request_id",
 })  # fmt: skip
 
@@ -64,8 +64,6 @@ TOKENIZE: Mapping[str, Neutral] = {
 }
 
 COMPLETIONS: Mapping[str, Neutral] = {
-    "suffix": _EMPTY,
-    "logprobs": _one_of(False),
     "response_format": _one_of({"type": "text"}),
     **_GUIDES,
     **_ENGINE_EXTRAS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,25 @@ async def test_logprobs_equal_those_of_a_plain_forward_pass(
         assert told.logprob == pytest.approx(row[id].item(), abs=1e-3)
         likeliest = row.topk(4)
         assert [value for _, value in told.top] == pytest.approx(likeliest.values.tolist(), abs=1e-3)
+
+
+@pytest.mark.parametrize("repeat", [1, 40])
+async def test_a_prompt_is_scored_as_by_a_plain_forward_pass(hf: Driver, model: Any, repeat: int) -> None:
+    from workers.engines.transformers import TransformersEngine
+
+    engine, ids = hf.engine, hf.prompt(RIVER * repeat, 1).prompt_ids
+    assert isinstance(engine, TransformersEngine)
+    assert engine.caps.scores
+    beside = hf.prompt("Something else", 12)
+    engine.admit(beside)
+    first, *told = await asyncio.to_thread(engine.score, ids, 3)
+    await hf.finished(beside.id)
+    assert first.logprob is None
+    with torch.inference_mode():
+        plain = torch.log_softmax(model(torch.tensor([ids])).logits[0, :-1], dim=-1)
+    for row, id, one in zip(plain, ids[1:], told, strict=True):
+        assert one.logprob == pytest.approx(row[id].item(), abs=1e-3)
+        assert [value for _, value in one.top] == pytest.approx(row.topk(3).values.tolist(), abs=1e-3)
 
 
 async def test_a_resumed_answer_tells_the_logprobs_of_what_is_new(hf: Driver) -> None:

@@ -51,6 +51,9 @@ class Letters:
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(("<|x|>" if "<|x|>" in self._kept else "") if id == -1 else chr(id) for id in ids)
 
+    def id_of(self, token: str) -> int | None:
+        return -1 if token == "<|x|>" else None
+
     def bytes_of(self, id: int) -> bytes:
         return b"<|x|>" if id == -1 else chr(id).encode()
 
