@@ -17,7 +17,19 @@ from api import openapi, problems
 from api.auth import Auth
 from api.house import House
 from api.limits import BodyLimit, Door
-from api.routes import batches, chat, completions, embeddings, files, health, letters, models, requests, usage
+from api.routes import (
+    batches,
+    chat,
+    completions,
+    embeddings,
+    files,
+    health,
+    letters,
+    models,
+    requests,
+    responses,
+    usage,
+)
 from queuechat import __version__
 from queuechat.allowance import Allowance
 from queuechat.bus import Bus
@@ -60,7 +72,7 @@ def create_app(settings: Settings, bus_url: str) -> FastAPI:
     app.add_exception_handler(QueuechatError, problems.on_queuechat_error)
     app.add_exception_handler(HTTPException, problems.on_http_exception)
     app.add_exception_handler(RequestValidationError, problems.on_validation_error)
-    for family in (chat, completions, embeddings, requests, letters, models, usage, health, files, batches):
+    for family in (chat, completions, embeddings, requests, letters, models, usage, health, files, batches, responses):
         app.include_router(family.router)
     app.openapi = functools.partial(openapi.document, app)  # type: ignore[method-assign]
     openapi.add_docs(app)

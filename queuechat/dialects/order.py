@@ -36,7 +36,8 @@ class Slip:
 class Order:
     """The jobs of one request. `name` is the model as the user called it, `siblings` how many answers share each
     prompt, `echo` the text that each answer begins with, `idem` the digests of idempotency key and body. `manner` is
-    how the answers are read, `showing` how they are shown."""
+    how the answers are read, `showing` how they are shown. `unwatched` jobs need no reader, `keep_s` is for how long
+    their logs are kept after the end, and `tells_failures` says that a stream which has begun tells how it failed."""
 
     jobs: Sequence[Job]
     name: str
@@ -47,6 +48,9 @@ class Order:
     idem: tuple[str, str] | None = None
     manner: Manner = field(default_factory=Manner)
     showing: Showing = field(default_factory=Showing)
+    unwatched: bool = False
+    keep_s: float = 0.0
+    tells_failures: bool = False
 
     @property
     def plain(self) -> bool:

@@ -52,11 +52,13 @@ class ChatRequest(Toolbox, Constraints, Generation):
     @property
     def effort(self) -> dict[str, Any]:
         """What `reasoning_effort` says to a template."""
-        if self.reasoning_effort is None:
-            return {}
-        thinks = self.reasoning_effort not in _NO_THOUGHTS
-        return {"reasoning_effort": self.reasoning_effort, "enable_thinking": thinks}
+        return effort_args(self.reasoning_effort)
 
     def turns(self) -> list[dict[str, Any]]:
         """The messages for the worker's template."""
         return [message.turn() for message in self.messages]
+
+
+def effort_args(effort: Effort | None) -> dict[str, Any]:
+    """What an effort says to a template."""
+    return {} if effort is None else {"reasoning_effort": effort, "enable_thinking": effort not in _NO_THOUGHTS}

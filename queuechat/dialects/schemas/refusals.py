@@ -66,6 +66,22 @@ COMPLETIONS: Mapping[str, Neutral] = {
     **_ENGINE_EXTRAS,
 }
 
+RESPONSES: Mapping[str, Neutral] = {
+    "n": _one_of(1),
+    "messages": _one_of(),
+    "max_tokens": _one_of(),
+    "max_completion_tokens": _one_of(),
+    "logprobs": _one_of(False),
+    "response_format": _one_of({"type": "text"}),
+    "functions": _EMPTY,
+    "conversation": _EMPTY,
+    "prompt": _EMPTY,
+    "context_management": _EMPTY,
+    "moderation": _EMPTY,
+    **_GUIDES,
+    **_ENGINE_EXTRAS,
+}
+
 EMBEDDINGS: Mapping[str, Neutral] = {}
 
 #: What a template gets from us; the same names as in workers/text/template.py.
