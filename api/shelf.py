@@ -52,6 +52,8 @@ async def shelved(
 
 async def _tidied(house: House, record: Record, assembly: Assembly | None, exchange: Exchange) -> None:
     try:
+        if not exchange.queued:
+            await house.bus.cancel(record.model, [record.id])  # nobody was told of it, should it be there after all
         if not exchange.queued or exchange.replayed:
             await forget_response(house.bus, record.id)
         elif assembly and assembly.end and not assembly.asked.background:

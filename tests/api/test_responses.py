@@ -49,12 +49,8 @@ async def test_a_whole_response_repeats_what_was_asked_and_says_what_came(site: 
     assert claim.job.messages == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]
     assert (claim.job.max_tokens, claim.job.sampling.temperature) == (9, 0.5)
     assert made.id == f"resp_{claim.job.id}"
-    assert (made.object, made.status, made.output_text, made.model) == (
-        "response",
-        "completed",
-        "Hello you.",
-        hand.model,
-    )
+    assert (made.object, made.status, made.output_text) == ("response", "completed", "Hello you.")
+    assert (made.model, made.background) == (hand.model, False)
     assert (made.instructions, made.metadata, made.temperature, made.user) == ("Be brief.", {"a": "b"}, 0.5, "me")
     assert (made.parallel_tool_calls, made.tool_choice, made.tools, made.error) == (True, "auto", [], None)
     assert made.usage is not None
