@@ -28,6 +28,7 @@ from api.routes import (
     models,
     requests,
     responses,
+    tokens,
     usage,
 )
 from queuechat import __version__
@@ -72,7 +73,21 @@ def create_app(settings: Settings, bus_url: str) -> FastAPI:
     app.add_exception_handler(QueuechatError, problems.on_queuechat_error)
     app.add_exception_handler(HTTPException, problems.on_http_exception)
     app.add_exception_handler(RequestValidationError, problems.on_validation_error)
-    for family in (chat, completions, embeddings, requests, letters, models, usage, health, files, batches, responses):
+    families = (
+        chat,
+        completions,
+        responses,
+        embeddings,
+        requests,
+        letters,
+        models,
+        usage,
+        health,
+        files,
+        batches,
+        tokens,
+    )
+    for family in families:
         app.include_router(family.router)
     app.openapi = functools.partial(openapi.document, app)  # type: ignore[method-assign]
     openapi.add_docs(app)

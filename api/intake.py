@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import orjson
+from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 
 from api.house import House, house_of, ticket_of
@@ -20,12 +22,26 @@ from queuechat.failpoints import failpoint
 from queuechat.roster import Model
 
 B = TypeVar("B", bound=Body)
+P = TypeVar("P", bound=BaseModel)
 
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
-async def read(request: Request, kind: type[B]) -> tuple[B, Model]:
-    """The checked body and the live model that it names.
+async def checked(request: Request, kind: type[P], given: Mapping[str, Any] | None = None) -> P:
+    """The checked body, with what is `given` elsewhere.
+
+    Raises:
+        Draining: no new work is taken.
+        InvalidRequest: the body cannot be served.
+    """
+    house_of(request).drain.admit()
+    body = parse(await _body(request), kind, given)
+    failpoint("body.after")
+    return body
+
+
+async def read(request: Request, kind: type[B], model: str | None = None) -> tuple[B, Model]:
+    """The checked body and the live model that it names, unless the path does.
 
     Raises:
         Draining: no new work is taken.
@@ -33,9 +49,7 @@ async def read(request: Request, kind: type[B]) -> tuple[B, Model]:
         ModelNotFound, NoWorker: nobody serves the model.
         PermissionDenied: the key may not use it.
     """
-    house_of(request).drain.admit()
-    body = parse(await _body(request), kind)
-    failpoint("body.after")
+    body = await checked(request, kind, {"model": model} if model else None)
     return body, await model_to_use(request, body.model)
 
 

@@ -16,10 +16,24 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from queuechat import __version__
-from queuechat.dialects.schemas import BatchRequest, ChatRequest, CompletionRequest, EmbeddingRequest, ResponseRequest
+from queuechat.dialects.schemas import (
+    BatchRequest,
+    ChatRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    EmbeddingRequest,
+    ResponseRequest,
+    TokenCheckRequest,
+    TokenizeRequest,
+)
 
 _REF = "#/components/schemas/{model}"
 _ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css")
+
+_BODIES: tuple[type[BaseModel], ...] = (
+    *(ChatRequest, CompletionRequest, ResponseRequest, EmbeddingRequest, BatchRequest),
+    *(TokenizeRequest, DetokenizeRequest, TokenCheckRequest),
+)
 
 _ERROR: dict[str, Any] = {
     "type": "object",
@@ -58,7 +72,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         made = get_openapi(title="queuechat", version=__version__, description=app.description, routes=app.routes)
         schemas = made.setdefault("components", {}).setdefault("schemas", {})
         schemas["Error"] = _ERROR
-        for kind in (ChatRequest, CompletionRequest, EmbeddingRequest, BatchRequest, ResponseRequest):
+        for kind in _BODIES:
             schema = kind.model_json_schema(ref_template=_REF)
             schemas |= schema.pop("$defs", {})
             schemas[kind.__name__] = schema

@@ -160,7 +160,7 @@ class Client:
             raise BusUnavailable(f"Redis has confirmed no subscription for {patience:g} s", retry_after=1) from None
 
     def _limit(self, job: Job) -> int:
-        return self._queue_limit if job.lane == "jobs" else 0
+        return 0 if job.lane == "bulk" else self._queue_limit
 
     async def _watch(self) -> None:
         by_model: dict[str, list[tuple[Answer, int]]] = {}

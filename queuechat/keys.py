@@ -3,6 +3,7 @@
     key                     type     what                                             lives
     qc:{m}:jobs             stream   ids of requests that wait or run; group workers  until ack + delete
     qc:{m}:bulk             stream   the same, batch lane: taken with spare slots     until ack + delete
+    qc:{m}:reads            stream   the same of prompts that are only read           until ack + delete
     qc:{m}:jobs:turns       zset     who waits: tenant by the number of its next turn until nobody waits
     qc:{m}:jobs:of:<key>    zset     entries of a tenant that wait, by when they came until taken or ended
     qc:{m}:job:<id>         hash     the request and where it stands                  end + 15 min
@@ -84,6 +85,10 @@ def jobs(model: str) -> str:
 
 def bulk(model: str) -> str:
     return f"qc:{{{model}}}:bulk"
+
+
+def reads(model: str) -> str:
+    return f"qc:{{{model}}}:reads"
 
 
 def turns(model: str) -> str:

@@ -15,9 +15,14 @@ from typing import Any, Literal
 
 import orjson
 
+from queuechat.sampling import Grammar as Grammar
+from queuechat.sampling import GrammarKind as GrammarKind
+from queuechat.sampling import Sampling as Sampling
 from queuechat.tokens import MAX_LOGPROBS as MAX_LOGPROBS
 from queuechat.tokens import Logprob as Logprob
 from queuechat.tokens import PrefixHash as PrefixHash
+from queuechat.tokens import Read as Read
+from queuechat.tokens import Want as Want
 
 VERSION = b"1"
 
@@ -37,41 +42,14 @@ DELIVERED = frozenset({Reason.STOP, Reason.LENGTH})
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
-    """How the next token is drawn. Temperature 0 is greedy; top_k 0 and the neutral values switch a filter off.
-
-    `seed` is always set (the front end draws one if the user did not), so that any worker can go on with the same
-    noise; `choice` keeps the n answers of one request apart.
-    """
-
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    logit_bias: dict[int, float] = field(default_factory=dict)
-    seed: int = 0
-    choice: int = 0
-
-
-GrammarKind = Literal["json_schema", "json_object", "regex", "choice", "lark"]
-
-
-@dataclass(frozen=True, slots=True)
-class Grammar:
-    """What an answer must look like. `text` is, by kind: a JSON Schema; nothing; a regular expression for the whole
-    answer; a JSON list of strings, of which the answer is one; a Lark grammar.
-    """
-
-    kind: GrammarKind
-    text: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Job:
-    """One sequence to generate, or one list of inputs to embed. Exactly one of messages, prompt, inputs is set."""
+    """One sequence to generate, one list of inputs to embed, or one prompt to read. Exactly one of messages, prompt,
+    inputs is set.
+
+    A job with `reading` only wants to know what its prompt is to the model: how many tokens, their ids, the text of
+    each beside them; or (of a prompt that is ids) its text. It belongs in the lane `reads`, takes no place of the
+    engine, and its End tells.
+    """
 
     id: str
     model: str
@@ -84,11 +62,13 @@ class Job:
     ignore_eos: bool = False
     template_args: dict[str, Any] = field(default_factory=dict)
     tools: list[dict[str, Any]] = field(default_factory=list)  #: in OpenAI's form, which chat templates take
-    lane: Literal["jobs", "bulk"] = "jobs"
+    lane: Literal["jobs", "bulk", "reads"] = "jobs"
     tenant: str = ""
     deadline_s: float = 600.0
     logprobs: int | None = None  #: alternatives of each token, 0 to MAX_LOGPROBS; None: no log probabilities at all
     grammar: Grammar | None = None
+    reading: Want | None = None
+    add_special: bool = True  #: whether a prompt of text gets what the model puts around one, as its BOS
 
     def encode(self) -> bytes:
         return VERSION + orjson.dumps(asdict(self), option=orjson.OPT_NON_STR_KEYS)
@@ -172,6 +152,7 @@ class End:
     prompt_tokens: int = 0
     error: Failure | None = None
     times: Times = Times()
+    read: Read | None = None
 
     def encode_verdict(self) -> bytes:
         """The worker's part; Redis adds offset and times when it ends the job."""
@@ -180,6 +161,8 @@ class End:
             body["text"] = self.text
         if self.error:
             body["error"] = asdict(self.error)
+        if self.read:
+            body["read"] = asdict(self.read)
         return orjson.dumps(body)
 
 
@@ -202,6 +185,7 @@ def decode_event(raw: bytes) -> Chunk | End:
         prompt_tokens=verdict.get("prompt_tokens", 0),
         error=Failure(**error) if error else None,
         times=Times(*body["at"]),
+        read=Read(**verdict["read"]) if "read" in verdict else None,
     )
 
 

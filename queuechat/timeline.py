@@ -63,7 +63,7 @@ async def find_job(bus: Bus, models: Iterable[str], id: str) -> Timeline | None:
 
 async def list_jobs(bus: Bus, models: Iterable[str], count: int = 1000) -> list[Timeline]:
     """What runs and waits, at most `count` of each lane of each model, in the order in which it came."""
-    lanes = [(model, stream) for model in models for stream in (keys.jobs(model), keys.bulk(model))]
+    lanes = [(model, stream) for model in models for stream in (keys.jobs(model), keys.bulk(model), keys.reads(model))]
     if not lanes:
         return []
     answers = await bus.connection.insist([("XRANGE", stream, "-", "+", "COUNT", count) for _, stream in lanes])

@@ -1,4 +1,4 @@
-"""What is said of the tokens of an answer beside their text: how likely they were, and a hash of them all."""
+"""What is said of tokens: how likely those of an answer were, a hash of them all, and what a prompt is to a model."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import hashlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 MAX_LOGPROBS = 20  # alternatives of a token
+
+Want = Literal["count", "tokens", "pieces", "text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +53,14 @@ class PrefixHash:
         self._state.update(struct.pack(f"<{len(ids)}I", *ids))
         self.value = self._state.hexdigest()
         return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a prompt is to the model. `pieces` are the texts of the ids one by one, `text` that of all; only what was
+    wanted is there."""
+
+    count: int
+    ids: list[int] = field(default_factory=list)
+    pieces: list[str] = field(default_factory=list)
+    text: str = ""

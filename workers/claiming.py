@@ -22,8 +22,8 @@ class Claimer:
         self._bus, self._model, self._worker, self._life = bus, model, worker, life
         self._turn = 0
 
-    async def take(self, room: int, bulk_room: int, fresh: int) -> Claims:
-        """Up to `room` jobs, as `Bus.claim` has it; `bulk_room` may be negative."""
+    async def take(self, room: int, bulk_room: int, fresh: int, reads_room: int = 0) -> Claims:
+        """Up to `room` jobs, as `Bus.claim` has it; the rooms may be negative."""
         failpoint("claim.before")
         nonce, lost = f"{self._worker}/{self._life}.{secrets.token_hex(8)}", False
         while True:
@@ -31,8 +31,9 @@ class Claimer:
             try:
                 claims = await self._bus.claim(
                     *(self._model, self._worker, nonce),
-                    room=room,
+                    room=max(room, 0),
                     bulk_room=max(bulk_room, 0),
+                    reads_room=max(reads_room, 0),
                     again=lost,
                     fresh=fresh,
                     turn=self._turn,

@@ -7,7 +7,6 @@ chunks grow only under load. Everything said to Redis may be said twice; the non
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 
@@ -16,15 +15,15 @@ from queuechat.bus import Bus, Claim, Claims, Item, Verdict
 from queuechat.errors import EngineDied, InvalidRequest, QueuechatError
 from queuechat.failpoints import failpoint
 from queuechat.protocol import End, Reason
+from workers.beside import MAX_READINGS, Beside
 from workers.claiming import Claimer
 from workers.engines.base import Engine, Finished, Step, Tokens
 from workers.intake import Held, Intake
 from workers.prompting import Speech
-from workers.running import Embedding, Generation
+from workers.running import Generation, Reading
 
 log = logging.getLogger(__name__)
 
-_EMBED_BATCH = 16
 _UNWANTED = {Verdict.CANCEL: Reason.CANCELLED, Verdict.DEADLINE: Reason.DEADLINE}
 
 
@@ -40,11 +39,12 @@ class Consumer:
         self.steps = 0
         self.tokens = 0
         self._wake = asyncio.Event()  # something to claim, or a slot is free
+        self._readings_due = True  # something may only want to be read, which needs no slot
         self._fresh = asyncio.Event()  # something to publish
         self._dirty: dict[Held, None] = {}
         self._draining = False
         self._held_back = False  # a suspect waits until all that runs has proven itself, or is being tried
-        self._embeds: set[asyncio.Task[None]] = set()
+        self._beside = Beside(engine, speech, self._progressed, self._died)
         # The other half stays free for those who wait for an answer; where one place is all there is, they take turns.
         self._bulk_room = max(engine.caps.max_running // 2, 1)
         self._death: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -53,11 +53,16 @@ class Consumer:
     def working(self) -> int:
         """What is with the engine, or on its way to it: as long as there is some, steps must be made. What only waits
         for Redis is none of it."""
-        return len(self._sequences) + len(self._embeds) + self._intake.busy
+        return len(self._sequences) + len(self._beside) + self._intake.busy
+
+    @property
+    def _placed(self) -> int:
+        """How many of those held take a place: what only reads takes none."""
+        return sum(not isinstance(held, Reading) for held in self.held.values())
 
     async def run(self) -> None:
         """Pull and answer until drained."""
-        await self.bus.listener.subscribe(keys.wake(self.model), lambda _: self._wake.set(), self._wake.set)
+        await self.bus.listener.subscribe(keys.wake(self.model), self._woken, self._woken)
         await self.bus.listener.subscribe(keys.control(self.worker), self._told)
         tasks = [
             asyncio.create_task(part, name=name)
@@ -73,9 +78,9 @@ class Consumer:
             for ended in done:
                 ended.result()
         finally:
-            for task in (*tasks, *self._embeds):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, *self._embeds, return_exceptions=True)
+            await asyncio.gather(*tasks, self._beside.close(), return_exceptions=True)
 
     def drain(self) -> None:
         """Take nothing new; `run` returns when what is held has ended."""
@@ -98,22 +103,27 @@ class Consumer:
     # -- claim -----------------------------------------------------------------------------------------------------
 
     async def _claim_loop(self) -> None:
-        capacity = self.engine.caps.max_running
         while not self._draining:
             self._wake.clear()
             fresh = [held for held in self.held.values() if not held.proven]
             trying = any(held.claim.suspect for held in fresh)
-            free = 0 if trying else capacity - len(self.held)
+            placed = self._placed
+            free = 0 if trying else self.engine.caps.max_running - placed
+            due, self._readings_due = self._readings_due and not trying, False
             # A part of what is free at a time, so that workers that wake together share a burst.
-            bulk = self._bulk_room - len(self.held)
-            claims = await self._claimer.take(-(-free // 4), bulk, len(fresh)) if free > 0 else Claims()
+            rooms = (-(-free // 4), self._bulk_room - placed, len(fresh), MAX_READINGS - (len(self.held) - placed))
+            claims = await self._claimer.take(*rooms) if free > 0 or due else Claims()
             self._held_back = trying or claims.held_back
             for claim in claims:
                 await self._take(claim)
-            if not claims:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(keys.BEAT_S):
-                        await self._wake.wait()
+            if claims:
+                self._readings_due = True  # there may be more
+                continue
+            try:
+                async with asyncio.timeout(keys.BEAT_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                self._readings_due = True  # handed back by another worker, or its wake-up was lost
         await asyncio.Event().wait()
 
     async def _take(self, claim: Claim) -> None:
@@ -126,9 +136,7 @@ class Consumer:
         elif isinstance(held, Generation):
             self._admit(held)
         else:
-            task = asyncio.create_task(self._embed(held), name=f"embed {claim.job.id}")
-            self._embeds.add(task)
-            task.add_done_callback(self._embeds.discard)
+            self._beside.begin(held)
         self._mark(held)
 
     def _admit(self, held: Generation) -> None:
@@ -142,27 +150,6 @@ class Consumer:
             del self._sequences[held.prompt.id]
             held.fail(error, len(held.prompt.prompt_ids))
         failpoint("admit.after", held.claim.job)
-
-    async def _embed(self, held: Embedding) -> None:
-        inputs = held.inputs
-        try:
-            for at in range(held.offset, len(inputs), _EMBED_BATCH):
-                if held.over:
-                    return
-                vectors = await asyncio.to_thread(self.engine.embed, inputs[at : at + _EMBED_BATCH])
-                held.add(vectors)
-                self.steps += 1
-                self._mark(held)
-            held.finished()
-        except EngineDied as error:
-            if not self._death.done():
-                self._death.set_exception(error)
-        except QueuechatError as error:
-            held.fail(error)
-        except Exception as error:  # one request's inputs must not cost the others their worker
-            log.exception("request %s cannot be embedded", held.claim.job.id)
-            held.fail(QueuechatError(f"the engine failed on this request ({type(error).__name__})"))
-        self._mark(held)
 
     # -- engine ----------------------------------------------------------------------------------------------------
 
@@ -185,6 +172,14 @@ class Consumer:
                 del self._sequences[event.id]
                 _finished(held, event)
             self._mark(held)
+
+    def _progressed(self, held: Held) -> None:
+        self.steps += 1
+        self._mark(held)
+
+    def _died(self, error: EngineDied) -> None:
+        if not self._death.done():
+            self._death.set_exception(error)
 
     def _mark(self, held: Held) -> None:
         self._dirty[held] = None
@@ -254,8 +249,11 @@ class Consumer:
             await self.bus.release(self.model, self.worker, [id], crashed=False)
 
     def _forget(self, held: Held) -> None:
-        if len(self.held) in (self._bulk_room, self.engine.caps.max_running) or self._held_back:
+        placed = self._placed
+        if placed in (self._bulk_room, self.engine.caps.max_running) or self._held_back:
             self._wake.set()  # nobody was waited for while there was no room
+        if len(self.held) - placed >= MAX_READINGS:
+            self._woken()
         if self._holds(held):
             del self.held[held.claim.job.id]
         if isinstance(held, Generation) and held.prompt.id in self._sequences:
@@ -263,6 +261,10 @@ class Consumer:
         self._fresh.set()
 
     # -- from outside ----------------------------------------------------------------------------------------------
+
+    def _woken(self, message: bytes = b"reads") -> None:
+        self._readings_due |= message == b"reads"
+        self._wake.set()
 
     def _told(self, message: bytes) -> None:
         word, _, id = message.decode().partition(" ")

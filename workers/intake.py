@@ -13,12 +13,12 @@ from queuechat.failpoints import failpoint
 from queuechat.protocol import Chunk, Job, PrefixHash, decode_event
 from workers.engines.base import Caps
 from workers.prompting import Speech, prompt_of
-from workers.running import Embedding, Generation, check_inputs
+from workers.running import Embedding, Generation, Reading, check_inputs
 from workers.text.transcript import Transcript
 
 log = logging.getLogger(__name__)
 
-Held = Generation | Embedding
+Held = Generation | Embedding | Reading
 T = TypeVar("T")
 
 _SHORT = 2000  # characters that are tokenised faster than a thread is woken; longer prompts must not hold up the others
@@ -32,6 +32,8 @@ class Intake:
         self.busy = 0  #: claims that are rendered and tokenised at the moment
 
     async def take(self, claim: Claim) -> Held:
+        if claim.job.reading:
+            return Reading(claim)
         try:
             return await (self._embedding(claim) if claim.job.inputs is not None else self._generation(claim))
         except (BusUnavailable, EngineDied):

@@ -9,8 +9,8 @@ from typing import Any
 from queuechat.dialects.speech import markers
 from queuechat.dialects.speech.manner import tags
 from queuechat.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
-from queuechat.protocol import Job
-from workers.engines.base import Caps, Prompt, Vocabulary
+from queuechat.protocol import Job, Read
+from workers.engines.base import Caps, Prompt, Vocabulary, refuse_unknown
 from workers.text.calling import in_words, speaks_of_tools, with_short_ids
 from workers.text.grammar import check_grammar
 from workers.text.template import render, variables
@@ -59,15 +59,34 @@ class Speech:
         Raises:
             InvalidRequest: the template refuses these messages, or the prompt is empty.
         """
-        if job.messages is not None:
-            ids = self._chat(job)
-        elif isinstance(job.prompt, str):
-            ids = self.vocabulary.encode(job.prompt, add_special=True)
-        else:
-            ids = list(job.prompt or [])
+        ids = self._ids(job)
         if not ids:
             raise InvalidRequest("the prompt is empty: a model needs at least one token to go on from", param="prompt")
         return ids
+
+    def read(self, job: Job) -> Read:
+        """What a job that only reads wants to know.
+
+        Raises:
+            InvalidRequest: the template refuses these messages, or an id is not of the vocabulary.
+        """
+        if job.reading == "text":
+            ids = self._ids(job)
+            refuse_unknown(ids, len(self.vocabulary), param="tokens")
+            return Read(len(ids), text=self.vocabulary.decode(ids))
+        ids = self._ids(job)
+        if job.reading == "count":
+            return Read(len(ids))
+        spell = self.vocabulary.bytes_of
+        pieces = [spell(id).decode(errors="replace") for id in ids] if job.reading == "pieces" else []
+        return Read(len(ids), ids, pieces)
+
+    def _ids(self, job: Job) -> list[int]:
+        if job.messages is not None:
+            return self._chat(job)
+        if isinstance(job.prompt, str):
+            return self.vocabulary.encode(job.prompt, add_special=job.add_special)
+        return list(job.prompt or [])
 
     def _chat(self, job: Job) -> list[int]:
         if not self.template:

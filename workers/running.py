@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from queuechat import keys
 from queuechat.bus import Claim, Item
 from queuechat.errors import ContextLengthExceeded, InvalidRequest, QueuechatError
-from queuechat.protocol import Chunk, End, Failure, Logprob, PrefixHash, Reason
+from queuechat.protocol import Chunk, End, Failure, Logprob, PrefixHash, Read, Reason
 from workers.engines.base import Prompt
 from workers.text.transcript import Transcript
 
@@ -145,6 +145,36 @@ class Embedding(_Held):
         if self._end is None and self._over and not self._fresh:
             prompt_tokens = sum(map(len, self.inputs))
             self._end = End(self.verdict or Reason.STOP, self.offset, prompt_tokens=prompt_tokens)
+        return self._end
+
+
+class Reading(_Held):
+    """A prompt that is only read: its End tells all, so that there is nothing to resume."""
+
+    def __init__(self, claim: Claim):
+        super().__init__(claim, claim.offset)
+        self._read: Read | None = None
+        self._over = False
+
+    def add(self, read: Read) -> None:
+        self._read = read
+
+    def stop(self, reason: Reason, offset: int) -> None:
+        self._cut(reason, offset, 0)
+
+    def finished(self) -> None:
+        self._over = True
+
+    def flush(self) -> Item | None:
+        return None
+
+    @property
+    def over(self) -> bool:
+        return self._over or self._end is not None
+
+    def end(self) -> End | None:
+        if self._end is None and self._over:
+            self._end = End(self.verdict or Reason.STOP, self.offset, read=self._read)
         return self._end
 
 

@@ -18,8 +18,18 @@ router = APIRouter(tags=["embeddings"])
 @router.post("/v1/embeddings", openapi_extra=body_of(EmbeddingRequest))
 async def create_embeddings(request: Request) -> Response:
     """One vector for each input, in order."""
+    return await _embed(request)
+
+
+@router.post("/v1/engines/{model:path}/embeddings", openapi_extra=body_of(EmbeddingRequest))
+async def create_embeddings_of_engine(request: Request, model: str) -> Response:
+    """The same as older clients ask it: the path names the model."""
+    return await _embed(request, model)
+
+
+async def _embed(request: Request, named: str | None = None) -> Response:
     house = house_of(request)
-    body, model = await intake.read(request, EmbeddingRequest)
+    body, model = await intake.read(request, EmbeddingRequest, named)
     if not model.card.embeds:
         raise InvalidRequest(f"the model {body.model!r} gives no embeddings; pick another", param="model")
     slip = intake.slip_of(request, house, model, stream=False)

@@ -12,9 +12,10 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from api import intake
-from api.house import House, house_of, ticket_of
+from api.house import house_of, ticket_of
 from api.listing import limit_of, newest_first_of
 from api.openapi import body_of
+from api.reading import counted
 from api.responding import ReplayedAnswer, ResponseFrames, respond
 from api.shelf import conversation, resolved, shown, stored
 from queuechat.dialects.order import Slip
@@ -35,18 +36,27 @@ _CANCELLED_S = 2.0  # a worker that runs it ends it within a step
 async def create_response(request: Request) -> Response:
     """Answer a conversation, whole, as server-sent events, or (`background`) when there is time. Stored unless `store`
     is false."""
-    house, tenant = house_of(request), ticket_of(request).tenant
     body, model = await intake.read(request, ResponseRequest)
-    slip = _slip(request, house, model, body)
-    keep_s = house.settings.response_ttl_s + slip.deadline_s if body.stored else 0.0
-    before: list[dict[str, Any]] = []
-    previous = ""
-    if body.previous_response_id is not None:
-        before, previous = await conversation(house, tenant, body.previous_response_id)
-    own = await resolved(house, tenant, body.items(slip.id))
+    slip = _slip(request, model, body)
+    keep_s = house_of(request).settings.response_ttl_s + slip.deadline_s if body.stored else 0.0
+    before, own, previous = await _items(request, body, slip)
     order = order_of(body, slip, before + own, await intake.idem_of(request), keep_s=keep_s)
     asked = asked_of(body, order, own, int(time.time()), previous)
     return respond(request, order, asked, keep_s, stream=bool(body.stream))
+
+
+@router.post("/v1/responses/input_tokens", openapi_extra=body_of(ResponseRequest))
+async def count_input_tokens(request: Request) -> Response:
+    """How many tokens a response would read: its instructions, what it goes on from, its input and its tools."""
+    body, model = await intake.read(request, ResponseRequest)
+    slip = intake.slip_of(request, house_of(request), model, stream=False)
+    before, own, _ = await _items(request, body, slip)
+    order = order_of(body, slip, before + own)
+
+    def show(count: int) -> dict[str, Any]:
+        return {"object": "response.input_tokens", "input_tokens": count}
+
+    return counted(request, order.jobs[0], body.model, show)
 
 
 @router.get("/v1/responses/{id}")
@@ -96,9 +106,22 @@ async def get_input_items(request: Request, id: str, after: str | None = None) -
     return _json(page.shown(lambda item: item))
 
 
-def _slip(request: Request, house: House, model: Model, body: ResponseRequest) -> Slip:
+def _slip(request: Request, model: Model, body: ResponseRequest) -> Slip:
+    house = house_of(request)
     slip = intake.slip_of(request, house, model, stream=bool(body.stream))
     return replace(slip, deadline_s=house.settings.background_deadline_s) if body.background else slip
+
+
+async def _items(
+    request: Request, body: ResponseRequest, slip: Slip
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
+    """What it goes on from, its own input, and the id of the job before it ("" for none)."""
+    house, tenant = house_of(request), ticket_of(request).tenant
+    before: list[dict[str, Any]] = []
+    previous = ""
+    if body.previous_response_id is not None:
+        before, previous = await conversation(house, tenant, body.previous_response_id)
+    return before, await resolved(house, tenant, body.items(slip.id)), previous
 
 
 async def _replayed(request: Request, record: Record, after: int) -> Response:

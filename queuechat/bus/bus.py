@@ -128,14 +128,17 @@ class Bus:
         lease_ms: int = keys.LEASE_MS,
         fresh: int = 0,
         turn: int | None = None,
+        reads_room: int = 0,
     ) -> Claims:
-        """Take up to `room` jobs, bulk ones only up to `bulk_room` in all. A worker waits by listening to `wake`.
+        """Take up to `room` jobs, bulk ones only up to `bulk_room` in all, and `reads_room` beside them that only read.
+        A worker waits by listening to `wake`.
 
         `fresh` of the jobs that it runs have not proven themselves yet: no suspect is given to it before they have.
         `nonce` ("<worker>/<life>.<random>") fences this call's jobs. A call whose answer was lost is made with the same
         nonce and `again`. `turn` rises with each try, so that one which arrives late does nothing.
         """
-        args = (worker, nonce, lease_ms, room, bulk_room, int(again), fresh, *(() if turn is None else (turn,)))
+        args: list[Any] = [worker, nonce, lease_ms, room, bulk_room, int(again), fresh]
+        args += [] if turn is None else [turn, reads_room]
         rows = await self.connection.call("qc1_claim", keys.jobs(model), *args, patience_s=0)
         claims = Claims()
         if rows and rows[-1] == b"HELD":

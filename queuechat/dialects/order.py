@@ -72,7 +72,10 @@ class Order:
 
     @property
     def tokens_asked(self) -> int:
-        """About how many it may cost at most; an answer without a limit of its own counts when it is there."""
+        """About how many it may cost at most; an answer without a limit of its own counts when it is there. What is
+        only read costs nothing."""
+        if self.jobs[0].reading:
+            return 0
         return self.prompt_tokens + sum(job.max_tokens or 0 for job in self.jobs)
 
     @property

@@ -155,8 +155,14 @@ local function outdated(p, owner, turn)
   if turn > last then redis.call('HSET', p .. 'pulse', 'turn ' .. owner, whole(turn)) end
 end
 
+-- Up to how many jobs in all the i-th lane may be taken: what only reads takes no place of the others.
+local function room_of(args, i, taken)
+  if LANES[i] == 'reads' then return taken + tonumber(args[9] or 0) end
+  return tonumber(args[3 + i])
+end
+
 -- ARGV: worker nonce lease_ms room bulk_room again fresh (how many of the worker's jobs have not proven themselves) turn
--- (rises with each try). Answers {id, request, epoch, next, hash, ms left, crashes} of each job; a last "HELD" says that
+-- (rises with each try) reads_room. Answers {id, request, epoch, next, hash, ms left, crashes} of each job; a last "HELD" says that
 -- nothing more is given out before a suspect has been tried.
 local function claim(keys, args)
   local p, t, out, held = prefix(keys), now(), {}, false
@@ -168,11 +174,11 @@ local function claim(keys, args)
     if args[6] == '1' and take_again(p, p .. lane, who, t, out) then held = true end
   end
   for i, lane in ipairs(LANES) do
-    who.room = tonumber(args[3 + i])
+    who.room = room_of(args, i, #out)
     if not held and who.room > #out and take_orphans(p, p .. lane, who, t, out) then held = true end
   end
   for i, lane in ipairs(LANES) do
-    local room = tonumber(args[3 + i]) - #out
+    local room = room_of(args, i, #out) - #out
     if not held and room > 0 then take_new(p, p .. lane, who, room, t, out) end
   end
   if held then out[#out + 1] = 'HELD' end

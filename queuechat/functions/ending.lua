@@ -50,10 +50,13 @@ local function finish(p, id, reason, verdict, t)
   leave_room(p .. v[2], v[4], v[1])
   redis.call('ZREM', p .. 'deadlines', id)
   local read = string.match(verdict, '"prompt_tokens":(%d+)') or '0'
-  local bill = redis.call('XADD', p .. 'usage', 'MAXLEN', '~', 100000, '*', 'id', id, 'tenant', v[4], 'reason', reason,
-    'tokens', v[3], 'prompt_tokens', read, 'queued', v[5], 'started', v[6], 'first', v[7], 'ended', t)
-  add_spent(p, v[4], t, 1, v[3], read)
-  redis.call('HSET', key, 'state', reason, 'own', '', 'ended', t, 'ends', ends, 'bill', bill)
+  redis.call('HSET', key, 'state', reason, 'own', '', 'ended', t, 'ends', ends)
+  if v[2] ~= 'reads' then
+    local bill = redis.call('XADD', p .. 'usage', 'MAXLEN', '~', 100000, '*', 'id', id, 'tenant', v[4], 'reason', reason,
+      'tokens', v[3], 'prompt_tokens', read, 'queued', v[5], 'started', v[6], 'first', v[7], 'ended', t)
+    add_spent(p, v[4], t, 1, v[3], read)
+    redis.call('HSET', key, 'bill', bill)
+  end
   local keep = KEEP_MS
   if reason == 'dead' then
     local letter = redis.call('XADD', p .. 'dead', 'MAXLEN', '~', 10000, '*', 'id', id, 'tokens', v[3], 'crashes', v[8], 'kills', v[12] or 0, 'worker', v[9],

@@ -40,7 +40,7 @@ local function refused(p, stream, tenant, count, limit, patience, t)
   local depth = waiting(stream)
   if limit == 0 or depth == 0 and count <= limit then return nil end
   if count > limit then return { 'FULL', 0 } end
-  local each, line = pace(p, t), nil
+  local each, line = stream == p .. 'reads' and 0 or pace(p, t), nil
   if depth + count > limit or (depth + count) * each > patience then line = line_of(stream) end
   if line and too_many(line, tenant, count, depth, limit) then
     return { 'FULL', depth, math.ceil((depth + count - limit) * each) }
@@ -77,7 +77,7 @@ local function enqueue(keys, args)
     redis.call('HSET', idem, 'id', first, 'sha', args[7])
     redis.call('PEXPIRE', idem, IDEM_MS)
   end
-  redis.call('PUBLISH', p .. 'wake', count)
+  redis.call('PUBLISH', p .. 'wake', args[1] == 'reads' and args[1] or count)
   return { 'OK' }
 end
 

@@ -2,9 +2,10 @@
 -- Every state change of a job is one function, atomic and safe to repeat: validate first, write last.
 --
 -- KEYS[1] is always qc:{m}:jobs; the other keys of the model are named from it and share its hash slot:
---   jobs, bulk      stream  ids that wait or run, group "workers"; an entry goes with its job's end.
+--   jobs, bulk, reads  streams  ids that wait or run, group "workers"; an entry goes with its job's end. What is in
+--                           `reads` only wants its prompt read: it takes no place of the engine, and costs nothing.
 --                           Who waits is taken out of order (see room.lua), so the last delivered id says nothing
---   jobs:turns, jobs:of:<tenant>, bulk:…    zsets   the waiting room, see room.lua
+--   jobs:turns, jobs:of:<tenant>, bulk:…, reads:…    zsets   the waiting room, see room.lua
 --   job:<id>        hash    job (the request), state, lane, sid (its stream entry), own (fencing nonce of the owner,
 --                           "<worker>/<life>.<random>", empty when nobody runs it), worker (who ran it last), epoch, next
 --                           (offset), hash (of the token ids before next), from (next at the start of this epoch),
@@ -26,7 +27,7 @@
 local REVISION = 5
 
 local GROUP = 'workers'
-local LANES = { 'jobs', 'bulk' }
+local LANES = { 'jobs', 'bulk', 'reads' }
 local SILENCE_MS = 3000 -- less than a lease by two beats: what is renewed each second may be that old when a silence begins
 local STUCK_MS = 1000
 local KEEP_MS = 900000

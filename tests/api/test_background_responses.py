@@ -16,7 +16,7 @@ from tests.api.test_refusals import check
 
 
 async def create(site: Site, hand: Hand, **fields: Any) -> str:
-    return (await site.sdk.responses.create(model=hand.model, input="hello", background=True, **fields)).id
+    return str((await site.sdk.responses.create(model=hand.model, input="hello", background=True, **fields)).id)
 
 
 async def replay(site: Site, id: str, **params: Any) -> list[dict[str, Any]]:

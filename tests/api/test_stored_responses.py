@@ -125,10 +125,10 @@ async def test_only_what_has_an_answer_can_be_gone_on_from(site: Site, hand: Han
 async def test_input_items_come_in_pages(site: Site, hand: Hand) -> None:
     items = [{"role": "user", "content": str(k)} for k in range(5)]
     id = (await made(site, hand, "a", input=items))["id"]
-    pages = site.sdk.responses.input_items.list(id, limit=2)
-    assert [item.content[0].text async for item in pages] == ["4", "3", "2", "1", "0"]  # type: ignore[union-attr]
+    pages: Any = site.sdk.responses.input_items.list(id, limit=2)
+    assert [item.content[0].text async for item in pages] == ["4", "3", "2", "1", "0"]
     pages = site.sdk.responses.input_items.list(id, limit=2, order="asc")
-    assert [item.content[0].text async for item in pages] == ["0", "1", "2", "3", "4"]  # type: ignore[union-attr]
+    assert [item.content[0].text async for item in pages] == ["0", "1", "2", "3", "4"]
     check(await site.http.get(f"{PATH}/{id}/input_items?after=x"), 400, "invalid_value", "after")
     check(await site.http.get(f"{PATH}/{id}/input_items?limit=0"), 400, "invalid_value", "limit")
 
@@ -145,7 +145,7 @@ async def test_a_deleted_response_is_gone_with_all_that_it_said(site: Site, hand
     )  # fmt: skip
     bus, job = site.house.bus, id.removeprefix("resp_")
     assert await bus.connection.command("EXISTS", keys.log(hand.model, job), keys.job(hand.model, job)) == 0
-    assert await bus.connection.command("HKEYS", keys.response(job)) == [b"tenant", b"deleted"]
+    assert sorted(await bus.connection.command("HKEYS", keys.response(job))) == [b"deleted", b"tenant"]
     assert (await audit(bus, hand.model)).faults == []
 
 

@@ -93,6 +93,9 @@ class Vocabulary(Protocol):
     chat_template: str | None
     special_tokens: dict[str, str]  # bos_token, eos_token, ...: names that templates use
 
+    def __len__(self) -> int:
+        """How many ids there are."""
+
     def encode(self, text: str, *, add_special: bool) -> list[int]:
         """Ids of a text; special tokens written in it are parsed. `add_special` adds BOS where the model wants it."""
 

@@ -30,6 +30,9 @@ class EchoVocabulary:
     def __init__(self) -> None:
         self.special_tokens = {"eos_token": "<eos>"}
 
+    def __len__(self) -> int:
+        return _SIZE
+
     def encode(self, text: str, *, add_special: bool) -> list[int]:
         return [_BYTES + byte for byte in text.encode()]
 

@@ -27,6 +27,9 @@ class HFVocabulary:
         self.chat_template = _default_template(tokenizer.chat_template)
         self.special_tokens = {k: str(v) for k, v in tokenizer.special_tokens_map.items() if not isinstance(v, list)}
 
+    def __len__(self) -> int:
+        return self._size or len(self._tokenizer)
+
     def encode(self, text: str, *, add_special: bool) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special)
         return ids

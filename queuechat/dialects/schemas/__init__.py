@@ -5,6 +5,17 @@ from queuechat.dialects.schemas.chat import ChatRequest
 from queuechat.dialects.schemas.completions import CompletionRequest
 from queuechat.dialects.schemas.embeddings import EmbeddingRequest
 from queuechat.dialects.schemas.parse import parse
+from queuechat.dialects.schemas.reading import DetokenizeRequest, TokenCheckRequest, TokenizeRequest
 from queuechat.dialects.schemas.responses import ResponseRequest
 
-__all__ = ["BatchRequest", "ChatRequest", "CompletionRequest", "EmbeddingRequest", "ResponseRequest", "parse"]
+__all__ = [
+    "BatchRequest",
+    "ChatRequest",
+    "CompletionRequest",
+    "DetokenizeRequest",
+    "EmbeddingRequest",
+    "ResponseRequest",
+    "TokenCheckRequest",
+    "TokenizeRequest",
+    "parse",
+]

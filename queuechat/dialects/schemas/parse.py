@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import orjson
@@ -16,15 +17,15 @@ MAX_DEPTH = 32
 B = TypeVar("B", bound=BaseModel)
 
 
-def parse(raw: bytes, kind: type[B]) -> B:
-    """The request that a body is.
+def parse(raw: bytes, kind: type[B], given: Mapping[str, Any] | None = None) -> B:
+    """The request that a body is; fields that are `given` elsewhere, as in the path, win.
 
     Raises:
         InvalidJSON: it is no JSON.
         UnsupportedParameter: it asks for something that cannot be honoured.
         InvalidRequest: a field is missing, of the wrong type or out of range.
     """
-    body = _load(raw)
+    body = _load(raw) | dict(given or {})
     refuse_unsupported(body, getattr(kind, "refused", {}))
     try:
         return kind.model_validate(body)

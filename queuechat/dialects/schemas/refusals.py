@@ -58,6 +58,11 @@ CHAT: Mapping[str, Neutral] = {
     **_ENGINE_EXTRAS,
 }
 
+#: Of what is only read: what is asked of an answer means nothing, and says nothing of the prompt.
+TOKENIZE: Mapping[str, Neutral] = {
+    name: CHAT[name] for name in ("chat_template", "continue_final_message", "documents", "truncate_prompt_tokens")
+}
+
 COMPLETIONS: Mapping[str, Neutral] = {
     "suffix": _EMPTY,
     "logprobs": _one_of(False),

@@ -42,6 +42,9 @@ class Letters:
     def __init__(self, kept: Collection[str] = ()):
         self._kept = kept
 
+    def __len__(self) -> int:
+        return 1 << 20
+
     def encode(self, text: str, *, add_special: bool) -> list[int]:
         return [-1 if piece == "<|x|>" else ord(piece) for piece in re.findall(r"<\|x\|>|.", text, re.DOTALL)]
 
