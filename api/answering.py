@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from api import problems
 from api.drain import ClientGone
-from api.exchange import Exchange
+from api.exchange import Exchange, Shelf
 from api.frames import Frames, Opening
 from api.house import House, Ticket, house_of, ticket_of
 from api.intake import hold_of
@@ -53,11 +53,12 @@ def answer(request: Request, order: Order, style: Style, *, stream: bool) -> Res
 class _Answering(Response):
     """A response that comes out of the queue; it ends when its client leaves."""
 
-    def __init__(self, house: House, ticket: Ticket, order: Order):
+    def __init__(self, house: House, ticket: Ticket, order: Order, shelf: Shelf | None = None):
         super().__init__()
         self._house = house
         self._ticket = ticket
         self._order = order
+        self._shelf = shelf
 
     async def _guard(self, work: Coroutine[Any, Any, None], receive: Receive) -> None:
         await self._house.drain.guard(work, receive, self._order.deadline_s + LATE_S)
@@ -66,8 +67,10 @@ class _Answering(Response):
 class StreamedAnswer(_Answering):
     """A stream in any dialect. The status is held until the first word, so that a bad prompt is a 400."""
 
-    def __init__(self, house: House, ticket: Ticket, order: Order, opening: Opening, hold_s: float):
-        super().__init__(house, ticket, order)
+    def __init__(
+        self, house: House, ticket: Ticket, order: Order, opening: Opening, hold_s: float, shelf: Shelf | None = None
+    ):
+        super().__init__(house, ticket, order, shelf)
         del self.headers["content-length"]
         self.headers.update({"cache-control": "no-cache", "x-accel-buffering": "no"})
         self._opening, self._hold_s = opening, hold_s
@@ -85,7 +88,7 @@ class StreamedAnswer(_Answering):
             await self._fail(error, self._frames, writer)
 
     async def _run(self, writer: Writer) -> None:
-        async with Exchange(self._house, self._order, self._ticket) as exchange:
+        async with Exchange(self._house, self._order, self._ticket, self._shelf) as exchange:
             frames = self._opening(exchange.id)
             self.headers.update(headers_of(self._ticket, self._order, exchange))
             self.headers["content-type"] = frames.media_type
@@ -112,8 +115,8 @@ class StreamedAnswer(_Answering):
 class WholeAnswer(_Answering):
     """One JSON object, when all jobs have ended."""
 
-    def __init__(self, house: House, ticket: Ticket, order: Order, whole: Whole):
-        super().__init__(house, ticket, order)
+    def __init__(self, house: House, ticket: Ticket, order: Order, whole: Whole, shelf: Shelf | None = None):
+        super().__init__(house, ticket, order, shelf)
         self._whole = whole
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -121,11 +124,11 @@ class WholeAnswer(_Answering):
             await self._guard(self._run(scope, receive, send), receive)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with Exchange(self._house, self._order, self._ticket) as exchange:
+        async with Exchange(self._house, self._order, self._ticket, self._shelf) as exchange:
             while events := await exchange.take():
                 for index, event in events:
                     self._whole.add(index, event)
-        body = self._whole.body(exchange.id, exchange.tally)
+            body = self._whole.body(exchange.id, exchange.tally)
         response = Response(orjson.dumps(body), headers=headers_of(self._ticket, self._order, exchange))
         response.headers["content-type"] = "application/json"
         await response(scope, receive, send)

@@ -29,6 +29,7 @@ from api.routes import (
     models,
     ollama,
     requests,
+    responses,
     tokens,
     usage,
 )
@@ -75,7 +76,20 @@ def create_app(settings: Settings, bus_url: str) -> FastAPI:
     app.add_exception_handler(QueuechatError, problems.on_queuechat_error)
     app.add_exception_handler(HTTPException, problems.on_http_exception)
     app.add_exception_handler(RequestValidationError, problems.on_validation_error)
-    families = (chat, completions, embeddings, requests, letters, models, usage, health, files, batches, tokens)
+    families = (
+        chat,
+        completions,
+        responses,
+        embeddings,
+        requests,
+        letters,
+        models,
+        usage,
+        health,
+        files,
+        batches,
+        tokens,
+    )
     for family in families:
         app.include_router(family.router)
     for dialect in (anthropic, ollama):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 
 from api.house import House, Ticket
 from api.rating import headers_of
@@ -20,20 +21,26 @@ _SETTLED_S = 60.0  # after the deadline nobody comes back to settle what was pai
 Events = list[tuple[int, Event]]
 
 
+#: What is entered before the order of an exchange is submitted, and left when that has ended or was refused.
+Shelf = Callable[["Exchange"], contextlib.AbstractAsyncContextManager[None]]
+
+
 class Exchange:
     """`async with` submits the order; leaving stops reading, and cancels what has not ended.
 
     It is not cancelled when the client may come back for it: with an idempotency key, or because this server stops.
     """
 
-    def __init__(self, house: House, order: Order, ticket: Ticket):
+    def __init__(self, house: House, order: Order, ticket: Ticket, shelf: Shelf | None = None):
         self._house = house
         self._order = order
         self._ticket = ticket
+        self._shelf = shelf
         self._answer: Answer | None = None
         self._next: asyncio.Task[Events] | None = None
         self._failure: QueuechatError | None = None
         self._worded = False
+        self._released = order.unwatched  # the status is out: failures are told where words were expected
         self._places = contextlib.AsyncExitStack()
         self.tally = order.tally()
 
@@ -50,7 +57,11 @@ class Exchange:
             await places.enter_async_context(
                 house.rates.paid(bearer, id, price, keep_s, self._tell_standings, self._used)
             )
-            self._answer = await self._house.client.submit(self._order.jobs, self._order.idem)
+            if self._shelf:
+                await places.enter_async_context(self._shelf(self))
+            self._answer = await house.client.submit(
+                self._order.jobs, self._order.idem, unwatched=self._order.unwatched, keep_s=self._order.keep_s
+            )
             self._places = places.pop_all()
         return self
 
@@ -75,6 +86,10 @@ class Exchange:
         return self._answer.id if self._answer else self._ticket.id
 
     @property
+    def queued(self) -> bool:
+        return self._answer is not None
+
+    @property
     def replayed(self) -> bool:
         return self._answer is not None and self._answer.replayed
 
@@ -94,9 +109,11 @@ class Exchange:
             self._next = self._next or asyncio.create_task(self._read())
             await asyncio.wait({self._next}, timeout=max(give_up - time.monotonic(), 0))
             if not self._next.done():
+                self._released = True
                 return news
             news = await self.take()
             if any(not isinstance(event, Waiting) for _, event in news):
+                self._released = True
                 return news
 
     async def take(self) -> Events:
@@ -117,6 +134,8 @@ class Exchange:
         for at, (index, event) in enumerate(events):
             if isinstance(event, End):
                 self._end(index, event)
+                if self._order.tells_failures and (self._released or self._worded):
+                    continue
                 self._failure = failure_of(event)
                 if self._failure:
                     if at == 0:

@@ -22,6 +22,7 @@ from queuechat.dialects.schemas import (
     CompletionRequest,
     DetokenizeRequest,
     EmbeddingRequest,
+    ResponseRequest,
     TokenCheckRequest,
     TokenizeRequest,
 )
@@ -38,7 +39,7 @@ _REF = "#/components/schemas/{model}"
 _ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css")
 
 _BODIES: tuple[type[BaseModel], ...] = (
-    *(ChatRequest, CompletionRequest, EmbeddingRequest, BatchRequest),
+    *(ChatRequest, CompletionRequest, ResponseRequest, EmbeddingRequest, BatchRequest),
     *(TokenizeRequest, DetokenizeRequest, TokenCheckRequest),
     *(MessagesRequest, PromptRequest),
     *(OllamaChatRequest, OllamaGenerateRequest, OllamaEmbedRequest, OllamaEmbeddingsRequest, OllamaShowRequest),

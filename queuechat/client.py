@@ -25,6 +25,7 @@ class Client:
     """One per process; `async with Client(bus, ...)` runs the watchdog."""
 
     def __init__(self, bus: Bus, *, queue_limit: int = 1000, grace_s: float = 15.0):
+        """`queue_limit` is how many jobs may wait in each lane of a model; 0 for any number."""
         self.bus = bus
         self._queue_limit = queue_limit
         self._grace_s = grace_s
@@ -43,7 +44,13 @@ class Client:
         return len(self._answers)
 
     async def submit(
-        self, jobs: Sequence[Job], idem: tuple[str, str] | None = None, *, outlives: bool = False
+        self,
+        jobs: Sequence[Job],
+        idem: tuple[str, str] | None = None,
+        *,
+        outlives: bool = False,
+        unwatched: bool = False,
+        keep_s: float = 0,
     ) -> Answer:
         """Enqueue the jobs of one request, all or none; the caller closes the answer.
 
@@ -51,20 +58,23 @@ class Client:
             idem: digests of the idempotency key and of the body. A request with the same two has the answer of the
                 first, from its beginning; and when its reader leaves, it goes on for its grace time.
             outlives: it goes on so without a key as well.
+            unwatched: it goes on until its deadline, whether or not anybody ever reads it.
+            keep_s: how long its logs are kept after its end, when that is longer than usual.
 
         Raises:
             QueueFull, WaitTooLong, MemoryLow: no place; `retry_after` says when to come back.
             IdempotencyMismatch: the key was used with another body.
             BusUnavailable: Redis does not answer, or refuses writes.
         """
-        answer = Answer(self.bus, jobs[0].model, [job.id for job in jobs], outlives=outlives or idem is not None)
+        outlives, grace_s = outlives or unwatched or idem is not None, 0 if unwatched else self._grace_s
+        answer = Answer(self.bus, jobs[0].model, [job.id for job in jobs], outlives=outlives)
         # The subscription is on its way before the jobs are; its confirmation need not be waited for first, since what
         # a late one misses is read from the log.
         subscribing = asyncio.create_task(self._subscribe(answer))
         try:
             await asyncio.sleep(0)
             failpoint("enqueue.before")
-            outcome = await self.bus.enqueue(jobs, limit=self._limit(jobs[0]), grace_s=self._grace_s, idem=idem)
+            outcome = await self.bus.enqueue(jobs, limit=self._queue_limit, grace_s=grace_s, idem=idem, keep_s=keep_s)
             failpoint("enqueue.after")
             await subscribing
         except BaseException as error:
@@ -148,9 +158,6 @@ class Client:
             if not isinstance(error, TimeoutError):
                 raise
             raise BusUnavailable(f"Redis has confirmed no subscription for {patience:g} s", retry_after=1) from None
-
-    def _limit(self, job: Job) -> int:
-        return 0 if job.lane == "bulk" else self._queue_limit
 
     async def _watch(self) -> None:
         by_model: dict[str, list[tuple[Answer, int]]] = {}

@@ -8,6 +8,7 @@ QueuechatError
 │   ├── BodyTooLarge
 │   ├── IdempotencyMismatch
 │   ├── ResumeMismatch             there is no such place in the stream
+│   ├── PreviousResponseNotFound   there is nothing to go on from
 │   └── Conflict                   what it names is not in a state for this
 ├── Unauthorized
 ├── PermissionDenied
@@ -15,7 +16,8 @@ QueuechatError
 │   ├── ModelNotFound
 │   ├── RequestNotFound
 │   ├── FileMissing
-│   └── BatchNotFound
+│   ├── BatchNotFound
+│   └── ResponseNotFound
 ├── Refused                        not now; ask again after `retry_after` seconds
 │   ├── QueueFull
 │   ├── WaitTooLong
@@ -96,6 +98,12 @@ class ResumeMismatch(InvalidRequest):
     code = "resume_mismatch"
 
 
+class PreviousResponseNotFound(InvalidRequest):
+    """The response to go on from was never stored, has expired or was deleted, or is another key's."""
+
+    code = "previous_response_not_found"
+
+
 class Conflict(InvalidRequest):
     """What it names has moved on: this can no longer be done to it."""
 
@@ -142,6 +150,12 @@ class BatchNotFound(NotFound):
     """No such batch, or it is another key's."""
 
     code = "batch_not_found"
+
+
+class ResponseNotFound(NotFound):
+    """No such response, or it has expired or was deleted, or it is another key's."""
+
+    code = "response_not_found"
 
 
 class Refused(QueuechatError):

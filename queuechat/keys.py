@@ -7,7 +7,7 @@
     qc:{m}:jobs:turns       zset     who waits: tenant by the number of its next turn until nobody waits
     qc:{m}:jobs:of:<key>    zset     entries of a tenant that wait, by when they came until taken or ended
     qc:{m}:job:<id>         hash     the request and where it stands                  end + 15 min
-    qc:{m}:log:<id>         stream   the answer; entry id = token offset (<end>-0)    end + 15 min
+    qc:{m}:log:<id>         stream   the answer; entry id = token offset (<end>-0)    end + 15 min, or as its response
     qc:{m}:out:<id>         channel  the same entries, as they happen                 -
     qc:{m}:wake             channel  "there is something to take", to idle workers    -
     qc:{m}:deadlines        zset     id by deadline (ms)                              until the end
@@ -35,6 +35,7 @@
     qc:batches:<tenant>     zset     batches of a key by creation (ms)                -
     qc:batches              zset     all batches by creation (ms)                     -
     qc:open_batches         zset     batches that have not ended, by creation (ms)    until the end
+    qc:response:<id>        hash     what a response was asked, and its outcome       a day (a setting)
     qc:background           zset     arq's queue: steps that wait, by when            until run
     qc:background:<host>    string   arq's sign that the host's background process lives  3 s, renewed every 2 s
     arq:*                   string   arq's own: a step, that it runs, its tries       a day at most
@@ -58,6 +59,7 @@ WORKER_MS = 3_000
 MODEL_S = 24 * 3600
 DEPTH_MS = 5_000
 BATCH_S = 30 * 24 * 3600  #: an ended batch is kept for so long
+LOG_S = 15 * 60  #: an ended log is kept for so long, or as its response
 HOLD_MS = 10_000  #: a request whose server died takes a place of its key for so long
 
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
@@ -179,6 +181,10 @@ def batch(id: str) -> str:
 
 def batches(tenant: str) -> str:
     return f"qc:batches:{tenant}"
+
+
+def response(id: str) -> str:
+    return f"qc:response:{id}"
 
 
 def background(host: str) -> str:

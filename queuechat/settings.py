@@ -76,6 +76,13 @@ class Settings(BaseSettings):
     drain_s: float = Field(30.0, ge=0, description="seconds that running requests get at shutdown")
     hang_s: float = Field(60.0, gt=0, description="seconds without an engine step before its child is replaced")
 
+    response_ttl_s: float = Field(
+        86_400.0, ge=60, description="seconds a response of /v1/responses is stored after its deadline"
+    )
+    background_deadline_s: float = Field(
+        3600.0, gt=0, description="seconds after which an unanswered background response is given up"
+    )
+
     batch_window: int = Field(64, ge=1, le=10_000, description="lines of a batch that wait or run at a time")
 
     log_level: str = Field("info", description="debug, info, warning or error")

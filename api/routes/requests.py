@@ -21,7 +21,7 @@ router = APIRouter(tags=["requests"])
 
 _KEPT_S = 900.0  # an ended answer can be read for as long as it is kept
 
-_ID = re.compile(r"(?:chatcmpl-|cmpl-|msg_)?([0-9a-f]{32}(?:\.[0-9]{1,4})?)")
+_ID = re.compile(r"(?:chatcmpl-|cmpl-|msg_|resp_)?([0-9a-f]{32}(?:\.[0-9]{1,4})?)")
 _PLACE = re.compile(r"([0-9]{1,15})(?:\.([0-9a-f]{16}))?")
 _OVER = ".end"  # the id of the last event ends so
 

@@ -43,7 +43,13 @@ class Bus:
     # -- front ends ------------------------------------------------------------------------------------------------
 
     async def enqueue(
-        self, jobs: Sequence[Job], *, limit: int, grace_s: float, idem: tuple[str, str] | None = None
+        self,
+        jobs: Sequence[Job],
+        *,
+        limit: int,
+        grace_s: float,
+        idem: tuple[str, str] | None = None,
+        keep_s: float = 0,
     ) -> Accepted | Repeated:
         """Put all jobs of one request (same model and lane) into the queue, or none.
 
@@ -51,6 +57,7 @@ class Bus:
             limit: how many may wait; 0 is no limit.
             grace_s: how long they go on with nobody watching; 0 is for ever.
             idem: digests of the idempotency key and of the body.
+            keep_s: how long their logs are kept after the end, when that is longer than usual.
 
         Raises:
             IdempotencyMismatch: the key was used with another body.
@@ -65,6 +72,8 @@ class Bus:
         args += [idem_key, body]
         for job in jobs:
             args += [job.id, job.encode()]
+        if keep_s:
+            args.append(round(keep_s * 1000))
         answer = await self.connection.call("qc1_enqueue", keys.jobs(head.model), *args)
         match answer[0]:
             case b"OK":

@@ -1,27 +1,70 @@
-"""Chat completions: the order that a body places."""
+"""Chat completions: the order that a body places. Other dialects of conversations place theirs through it, too."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import orjson
 
 from queuechat.client import with_choices
 from queuechat.dialects.message import Showing
 from queuechat.dialects.order import Order, Slip
-from queuechat.dialects.schemas import ChatRequest
-from queuechat.dialects.schemas.tools import calls_schema, either
+from queuechat.dialects.schemas.tools import Function, calls_schema, either
 from queuechat.dialects.speech import Manner
 from queuechat.errors import InvalidRequest, UnsupportedParameter
-from queuechat.protocol import Grammar, Job, ModelCard, choice_id
+from queuechat.protocol import Grammar, Job, ModelCard, Sampling, choice_id
 
 _OF_JSON = ("json_schema", "json_object")
 
 
-def order_of(body: ChatRequest, slip: Slip, idem: tuple[str, str] | None = None) -> Order:
+class Talk(Protocol):
+    """What a body asks that continues a conversation; `ChatRequest` says what each of it means."""
+
+    model: str
+    ignore_eos: bool | None
+    chat_template_kwargs: dict[str, Any] | None
+
+    @property
+    def legacy(self) -> bool: ...
+    @property
+    def choices(self) -> int: ...
+    @property
+    def limit(self) -> int | None: ...
+    @property
+    def stops(self) -> list[str]: ...
+    @property
+    def include_usage(self) -> bool: ...
+    @property
+    def ignored(self) -> list[str]: ...
+    @property
+    def effort(self) -> dict[str, Any]: ...
+    @property
+    def offered(self) -> Sequence[Function]: ...
+    @property
+    def forced(self) -> bool: ...
+    @property
+    def most(self) -> int: ...
+    @property
+    def tier(self) -> str | None: ...
+    @property
+    def grammar(self) -> Grammar | None: ...
+    @property
+    def constraint(self) -> str:
+        """The name of the field that sets the grammar."""
+
+    @property
+    def alternatives(self) -> int | None: ...
+
+    def sampling(self, seed: int) -> Sampling: ...
+
+    def turns(self) -> list[dict[str, Any]]: ...
+
+
+def order_of(body: Talk, slip: Slip, idem: tuple[str, str] | None = None) -> Order:
     """Raises UnsupportedParameter for what the model cannot: call tools, be made to, keep to a form, tell logprobs."""
     slip.refuse_encoders(body.model)
-    if body.logprobs and not slip.card.logprobs:
+    if body.alternatives is not None and not slip.card.logprobs:
         raise UnsupportedParameter(f"the model {body.model!r} tells no logprobs: leave them out", param="logprobs")
     grammar = _grammar(body, slip.card)
     first = Job(
@@ -48,30 +91,30 @@ def order_of(body: ChatRequest, slip: Slip, idem: tuple[str, str] | None = None)
         ignored=[*body.ignored, *_unheld(body, grammar)],
         idem=idem,
         manner=_manner(body, slip.card, grammar),
-        showing=Showing(slip.reasoning_field, body.legacy, bool(body.logprobs)),
+        showing=Showing(slip.reasoning_field, body.legacy, body.alternatives is not None),
         tier=body.tier,
     )
 
 
-def _manner(body: ChatRequest, card: ModelCard, grammar: Grammar | None) -> Manner:
+def _manner(body: Talk, card: ModelCard, grammar: Grammar | None) -> Manner:
     """A grammar begins with the first token: it leaves no room for thoughts, nor for the model's own way to call."""
     names = frozenset(function.name for function in body.offered)
     tools = ("json" if grammar else card.tool_format) if names else ""
     return Manner(tools, names, body.most, "" if grammar else card.reasoning)
 
 
-def _template_args(body: ChatRequest, card: ModelCard, grammar: Grammar | None) -> dict[str, Any]:
+def _template_args(body: Talk, card: ModelCard, grammar: Grammar | None) -> dict[str, Any]:
     calm = {"enable_thinking": False} if grammar and card.reasoning else {}
     return body.effort | calm | (body.chat_template_kwargs or {})
 
 
-def _unheld(body: ChatRequest, grammar: Grammar | None) -> list[str]:
+def _unheld(body: Talk, grammar: Grammar | None) -> list[str]:
     """A tool may ask that its schema be kept, which only a grammar can see to."""
     strict = grammar is None and any(function.strict for function in body.offered)
     return ["tools.strict"] if strict else []
 
 
-def _grammar(body: ChatRequest, card: ModelCard) -> Grammar | None:
+def _grammar(body: Talk, card: ModelCard) -> Grammar | None:
     """What the answer is held to: its form, a list of calls, or either of them."""
     offered, asked = body.offered, body.grammar
     if asked and asked.kind not in card.grammars:
@@ -100,7 +143,7 @@ def _grammar(body: ChatRequest, card: ModelCard) -> Grammar | None:
     return Grammar("json_schema", orjson.dumps(schema).decode())
 
 
-def _forced(body: ChatRequest, card: ModelCard) -> Grammar:
+def _forced(body: Talk, card: ModelCard) -> Grammar:
     param = "function_call" if body.legacy else "tool_choice"
     if body.grammar:
         raise InvalidRequest(f"`{body.constraint}` must be left out where a tool must be called", param=body.constraint)

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from queuechat.dialects import chat, completions, embeddings
+from queuechat.dialects import chat, completions, embeddings, responses
 from queuechat.dialects.order import Order, Slip
 from queuechat.dialects.problems import body_of, kind_of
-from queuechat.dialects.schemas import ChatRequest, CompletionRequest, EmbeddingRequest, parse
+from queuechat.dialects.schemas import ChatRequest, CompletionRequest, EmbeddingRequest, ResponseRequest, parse
 from queuechat.dialects.schemas.base import Body
 from queuechat.dialects.style import CHAT
 from queuechat.dialects.texts import WholeTexts
@@ -30,6 +30,7 @@ KINDS: Mapping[str, type[Body]] = {
     "/v1/chat/completions": ChatRequest,
     "/v1/completions": CompletionRequest,
     "/v1/embeddings": EmbeddingRequest,
+    "/v1/responses": ResponseRequest,
 }
 
 #: What is said of a line that was not run, by code.
@@ -113,7 +114,18 @@ def read_body(line: Line) -> Body:
     body = parse(line.body, KINDS[line.url])
     if getattr(body, "stream", None):
         raise InvalidRequest("`stream` must be left out: a batch has whole answers", param="stream")
+    if isinstance(body, ResponseRequest):
+        _check_stands_alone(body)
     return body
+
+
+def _check_stands_alone(body: ResponseRequest) -> None:
+    for name in ("background", "previous_response_id"):
+        if getattr(body, name):
+            raise InvalidRequest(f"`{name}` must be left out: what a batch asks is not stored", param=name)
+    for k, item in enumerate(body.items("")):
+        if item["type"] == "item_reference":
+            raise InvalidRequest(f"`input[{k}]` must be the item itself: batches look up nothing", param=f"input[{k}]")
 
 
 def place(body: Body, slip: Slip, card: ModelCard, created: int) -> tuple[Order, Whole]:
@@ -128,6 +140,11 @@ def place(body: Body, slip: Slip, card: ModelCard, created: int) -> tuple[Order,
     if isinstance(body, CompletionRequest):
         order = completions.order_of(body, slip)
         return order, WholeTexts(order, created)
+    if isinstance(body, ResponseRequest):
+        alone = body.model_copy(update={"store": False})
+        items = alone.items(slip.id)
+        order = responses.order_of(alone, slip, items)
+        return order, responses.WholeResponse(responses.asked_of(alone, order, items, created))
     assert isinstance(body, EmbeddingRequest)
     if not card.embeds:
         raise InvalidRequest(f"the model {body.model!r} gives no embeddings; pick another", param="model")

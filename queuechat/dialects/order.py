@@ -45,7 +45,8 @@ class Slip:
 class Order:
     """The jobs of one request. `name` is the model as the user called it, `siblings` how many answers share each
     prompt, `echo` the text that each answer begins with, `idem` the digests of idempotency key and body. `manner` is
-    how the answers are read, `showing` how they are shown."""
+    how the answers are read, `showing` how they are shown. `unwatched` jobs need no reader, `keep_s` is for how long
+    their logs are kept after the end, and `tells_failures` says that a stream which has begun tells how it failed."""
 
     jobs: Sequence[Job]
     name: str
@@ -58,6 +59,9 @@ class Order:
     showing: Showing = field(default_factory=Showing)
     tier: str | None = None  #: the service tier that was asked for, and is given
     kept: int | None = None  #: how many of the siblings are told, the likeliest ones; None for all
+    unwatched: bool = False
+    keep_s: float = 0.0
+    tells_failures: bool = False
 
     @property
     def plain(self) -> bool:

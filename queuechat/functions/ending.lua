@@ -41,7 +41,7 @@ end
 local function finish(p, id, reason, verdict, t)
   local key = p .. 'job:' .. id
   local v = redis.call('HMGET', key, 'sid', 'lane', 'next', 'tenant', 'queued', 'started', 'first', 'crashes', 'worker',
-    'ends', 'idem', 'kills')
+    'ends', 'idem', 'kills', 'keep')
   local event = '1{"o":' .. v[3] .. ',"end":' .. verdict .. ',"at":[' .. v[5] .. ',' .. v[6] .. ',' .. v[7] .. ',' .. t .. ']}'
   local ends = tonumber(v[10] or 0) + 1
   redis.call('XADD', p .. 'log:' .. id, v[3] .. '-' .. ends, 'e', event)
@@ -66,7 +66,7 @@ local function finish(p, id, reason, verdict, t)
   end
   settle_idem(v[11], id, reason)
   redis.call('PEXPIRE', key, keep)
-  redis.call('PEXPIRE', p .. 'log:' .. id, keep)
+  redis.call('PEXPIRE', p .. 'log:' .. id, whole(math.max(keep, tonumber(v[13] or 0))))
   redis.call('PUBLISH', p .. 'out:' .. id, event)
 end
 

@@ -51,26 +51,28 @@ local function refused(p, stream, tenant, count, limit, patience, t)
   end
 end
 
-local function put(p, stream, id, job, args, count, t)
+local function put(p, stream, id, job, args, count, keep, t)
   local lane, deadline = args[1], t + tonumber(args[3])
   local sid = redis.call('XADD', stream, '*', 'id', id)
   line_up(stream, args[5], sid, t)
   redis.call('HSET', p .. 'job:' .. id, 'job', job, 'state', 'waiting', 'lane', lane, 'sid', sid, 'own', '',
     'worker', '', 'epoch', 0, 'next', 0, 'hash', '', 'from', 0, 'crashes', 0, 'kills', 0, 'cancel', '0', 'deadline', deadline,
     'grace', args[4], 'seen', t, 'tenant', args[5], 'idem', args[6], 'queued', t, 'started', 0, 'first', 0, 'ended', 0,
-    'ends', 0, 'trail', '', 'choices', count)
+    'ends', 0, 'trail', '', 'choices', count, 'keep', keep)
   redis.call('ZADD', p .. 'deadlines', deadline, id)
 end
 
--- ARGV: lane limit deadline_ms grace_ms tenant idem_key body_sha, then id and request of each job: all or none.
+-- ARGV: lane limit deadline_ms grace_ms tenant idem_key body_sha, then id and request of each job: all or none; at the
+-- end there may be keep_ms, for how long the logs are kept after the end.
 local function enqueue(keys, args)
   local p, t = prefix(keys), now()
-  local idem, first, count = args[6], args[8], (#args - 7) / 2
+  local idem, first, count = args[6], args[8], math.floor((#args - 7) / 2)
+  local keep = #args % 2 == 0 and args[#args] or 0
   if redis.call('EXISTS', p .. 'job:' .. first) == 1 then return { 'OK' } end
   local stream = ensure(p, args[1])
   local no = seen_before(p, idem, args[7]) or refused(p, stream, args[5], count, tonumber(args[2]), tonumber(args[3]), t)
   if no then return no end
-  for i = 8, #args, 2 do put(p, stream, args[i], args[i + 1], args, count, t) end
+  for i = 8, 6 + 2 * count, 2 do put(p, stream, args[i], args[i + 1], args, count, keep, t) end
   if idem ~= '' then
     redis.call('HSET', idem, 'id', first, 'sha', args[7])
     redis.call('PEXPIRE', idem, IDEM_MS)

@@ -12,7 +12,8 @@
 --                           crashes and kills (owners in a row that died of themselves, or that somebody killed or nobody
 --                           heard of any more, each without progress), cancel, deadline, grace and seen (how long it may be unwatched; last watched),
 --                           tenant, idem (its idempotency key), queued, started, first, ended (ms), ends (how often),
---                           bill (its usage entry), letter (its entry of `dead`), choices (jobs of its request), trail ("<ms> <what> <worker> <next>;" of each handover)
+--                           bill (its usage entry), letter (its entry of `dead`), choices (jobs of its request), keep (ms that its log is kept after its end, when that is
+--                           longer than usual), trail ("<ms> <what> <worker> <next>;" of each handover)
 --   log:<id>        stream  <end>-0: c = chunk, h = prefix hash; <end>-1: e = the end
 --   out:<id>, wake  channel
 --   deadlines       zset    id by deadline

@@ -51,6 +51,17 @@ async def test_a_prompt_becomes_tokens_and_text_again(site: Site, echo: Hand, pr
     assert text.json() == {"prompt": "h\u00e9"}
 
 
+async def test_the_input_of_a_response_is_counted_with_all_that_it_goes_on_from(site: Site, echo: Hand) -> None:
+    first = await site.sdk.responses.create(model=echo.model, input="hello", max_output_tokens=2)
+    alone = await site.sdk.responses.input_tokens.count(model=echo.model, input="hello", instructions="Hm")
+    counted = await site.sdk.responses.input_tokens.count(
+        model=echo.model, input="go on", previous_response_id=first.id
+    )
+    assert (alone.object, alone.input_tokens) == ("response.input_tokens", len("system: Hm\nuser: hello\nassistant:"))
+    told = f"user: hello\nassistant: {first.output_text}\nuser: go on\nassistant:"
+    assert counted.input_tokens == len(told.encode())
+
+
 async def test_a_chat_is_read_as_the_template_writes_it(site: Site, echo: Hand) -> None:
     asked = {"model": echo.model, "messages": HELLO}
     whole = (await site.post("/tokenize", asked)).json()

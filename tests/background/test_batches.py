@@ -59,6 +59,24 @@ async def test_other_endpoints_work_too(plant: Plant, url: Any, body: dict[str, 
     assert [row["index"] for row in found.get("choices") or found["data"]] == [0, 1]
 
 
+async def test_responses_are_answered_and_not_stored(plant: Plant) -> None:
+    url: Any = "/v1/responses"
+    bodies: list[dict[str, Any]] = [{"input": "a"}, {"input": "b", "previous_response_id": "resp_x"}]
+    limit = {"model": MODEL, "max_output_tokens": 3}
+    lines = [{"custom_id": f"{k}", "method": "POST", "url": url, "body": limit | bodies[k]} for k in (0, 1)]
+    ended = await plant.ended(await plant.begin(lines, endpoint=url))
+    (record,) = await plant.records(ended.output_file_id)
+    (refused,) = await plant.records(ended.error_file_id)
+    found = record["response"]["body"]
+    assert (found["object"], found["status"], found["store"]) == ("response", "incomplete", False)
+    assert len(found["output"][0]["content"][0]["text"].split()) == 3
+    assert refused["response"]["body"]["error"]["param"] == "previous_response_id"
+    assert ended.usage
+    assert ended.usage.output_tokens == 3
+    with pytest.raises(openai.NotFoundError):
+        await plant.sdk.responses.retrieve(found["id"])
+
+
 async def test_what_the_api_would_refuse_is_a_line_of_the_error_file(plant: Plant) -> None:
     lines = [
         request(0),

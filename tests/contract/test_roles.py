@@ -23,6 +23,16 @@ from queuechat.errors import Misconfigured, TooManyRequests, Unauthorized
 from queuechat.letters import drop, list_letters, redrive
 from queuechat.protocol import Chunk, End
 from queuechat.rates import Rates
+from queuechat.responses import (
+    Record,
+    delete_response,
+    end_response,
+    find_response,
+    forget_response,
+    put_response,
+    read_events,
+    state_of,
+)
 from queuechat.settings import load
 from queuechat.timeline import find_job
 from tests.processes import Command
@@ -121,6 +131,19 @@ async def test_an_operator_looks_after_dead_letters_and_the_api_after_the_places
     assert await drop(person, await list_letters(person, [model])) == 1
     for bus in (front, back, person):
         await bus.close()
+
+
+async def test_the_api_stores_responses_in_its_own_role(server: Server, model: str) -> None:
+    async with opened(at(server, "api")) as front:
+        job = await enqueue(front, model)
+        record = Record(job.id, "", model, b"{}")
+        await put_response(front, record, 60)
+        assert await find_response(front, job.id, "") == record
+        assert await state_of(front, record) == "waiting"
+        await end_response(front, record, b"{}", log_s=60)
+        await delete_response(front, record)
+        assert await read_events(front, record) == []
+        await forget_response(front, job.id)
 
 
 async def test_the_background_process_does_its_work_in_its_own_role(server: Server, tmp_path: Path) -> None:

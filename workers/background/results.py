@@ -39,8 +39,8 @@ class Results:
 
     def count(self, record: dict[str, Any]) -> None:
         usage = record["response"]["body"].get("usage") or {}
-        self.prompt_tokens += usage.get("prompt_tokens", 0)
-        self.generated += usage.get("completion_tokens", 0)
+        self.prompt_tokens += usage.get("prompt_tokens", usage.get("input_tokens", 0))
+        self.generated += usage.get("completion_tokens", usage.get("output_tokens", 0))
 
 
 def write_results(store: FileStore, parts: Parts, batch_id: str, endpoint: str, code: str) -> Results:

@@ -6,6 +6,7 @@ from queuechat.dialects.schemas.completions import CompletionRequest
 from queuechat.dialects.schemas.embeddings import EmbeddingRequest
 from queuechat.dialects.schemas.parse import parse
 from queuechat.dialects.schemas.reading import DetokenizeRequest, TokenCheckRequest, TokenizeRequest
+from queuechat.dialects.schemas.responses import ResponseRequest
 
 __all__ = [
     "BatchRequest",
@@ -13,6 +14,7 @@ __all__ = [
     "CompletionRequest",
     "DetokenizeRequest",
     "EmbeddingRequest",
+    "ResponseRequest",
     "TokenCheckRequest",
     "TokenizeRequest",
     "parse",

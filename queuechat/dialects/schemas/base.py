@@ -96,5 +96,10 @@ class Generation(Body):
         )
 
 
+def tier_given(asked: str | None) -> str | None:
+    """What is given of the service tier that was asked for: nothing goes before others here."""
+    return asked and ("flex" if asked == "flex" else "default")
+
+
 def _or(value: T | None, default: T) -> T:
     return default if value is None else value

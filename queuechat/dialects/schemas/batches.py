@@ -30,7 +30,7 @@ class BatchRequest(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     input_file_id: str
-    endpoint: Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]
+    endpoint: Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"]
     completion_window: str = Field(description="24h, or any number of s, m, h or d up to 7d")
     metadata: Annotated[dict[Label, Text], Field(max_length=16)] | None = None
     output_expires_after: ExpiresAfter | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from queuechat.dialects.schemas.base import Generation, Tokens
+from queuechat.dialects.schemas.base import Generation, Tokens, tier_given
 from queuechat.dialects.schemas.constraints import Constraints
 from queuechat.dialects.schemas.messages import Message
 from queuechat.dialects.schemas.refusals import CHAT, refuse_reserved
@@ -45,8 +45,7 @@ class ChatRequest(Toolbox, Constraints, Generation):
 
     @property
     def tier(self) -> str | None:
-        """What is given of what was asked for: nothing goes before others here."""
-        return self.service_tier and ("flex" if self.service_tier == "flex" else "default")
+        return tier_given(self.service_tier)
 
     @property
     def limit(self) -> int | None:
@@ -60,11 +59,13 @@ class ChatRequest(Toolbox, Constraints, Generation):
     @property
     def effort(self) -> dict[str, Any]:
         """What `reasoning_effort` says to a template."""
-        if self.reasoning_effort is None:
-            return {}
-        thinks = self.reasoning_effort not in _NO_THOUGHTS
-        return {"reasoning_effort": self.reasoning_effort, "enable_thinking": thinks}
+        return effort_args(self.reasoning_effort)
 
     def turns(self) -> list[dict[str, Any]]:
         """The messages for the worker's template."""
         return [message.turn() for message in self.messages]
+
+
+def effort_args(effort: Effort | None) -> dict[str, Any]:
+    """What an effort says to a template."""
+    return {} if effort is None else {"reasoning_effort": effort, "enable_thinking": effort not in _NO_THOUGHTS}

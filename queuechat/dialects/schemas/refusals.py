@@ -81,6 +81,22 @@ OLLAMA_GENERATE: Mapping[str, Neutral] = {
     "steps": _one_of(0),
 }
 
+RESPONSES: Mapping[str, Neutral] = {
+    "n": _one_of(1),
+    "messages": _one_of(),
+    "max_tokens": _one_of(),
+    "max_completion_tokens": _one_of(),
+    "logprobs": _one_of(False),
+    "response_format": _one_of({"type": "text"}),
+    "functions": _EMPTY,
+    "conversation": _EMPTY,
+    "prompt": _EMPTY,
+    "context_management": _EMPTY,
+    "moderation": _EMPTY,
+    **_GUIDES,
+    **_ENGINE_EXTRAS,
+}
+
 EMBEDDINGS: Mapping[str, Neutral] = {}
 
 #: What a template gets from us; the same names as in workers/text/template.py.
