@@ -22,6 +22,10 @@ class Client:
 CLIENTS = (
     Client("openai", "openai-python 3", "openai_python.py", ("openai==3.54.0",)),
     Client("openai-1", "openai-python 1", "openai_python.py", ("openai==1.109.1",)),
+    Client("anthropic", "anthropic", "anthropic_python.py", ("anthropic==2.12.0",)),
+    Client("ollama", "ollama-python", "ollama_python.py", ("ollama==0.6.3",)),
+    Client("llm", "llm", "llm_command.py", ("llm==0.36",)),
+    Client("agents", "OpenAI Agents SDK", "agents_python.py", ("openai-agents==0.24.0", "openai==3.54.0")),
 )
 
 FEATURES = {
@@ -52,7 +56,9 @@ FEATURES = {
     "Anthropic messages": {
         "messages": "whole answer",
         "messages_stream": "stream",
+        "messages_stop": "stop sequence",
         "messages_tools": "tools",
+        "messages_structured": "structured output",
         "messages_count": "count_tokens",
     },
     "Ollama": {
