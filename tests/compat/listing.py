@@ -26,6 +26,21 @@ CLIENTS = (
     Client("ollama", "ollama-python", "ollama_python.py", ("ollama==0.6.3",)),
     Client("llm", "llm", "llm_command.py", ("llm==0.36",)),
     Client("agents", "OpenAI Agents SDK", "agents_python.py", ("openai-agents==0.24.0", "openai==3.54.0")),
+    Client("langchain", "langchain-openai", "langchain_python.py", ("langchain-openai==1.7.3", "openai==3.54.0")),
+    Client(
+        "llamaindex",
+        "LlamaIndex",
+        "llamaindex_python.py",
+        ("llama-index-llms-openai-like==0.8.1", "llama-index-embeddings-openai-like==0.4.0", "openai==2.54.0"),
+    ),
+    Client("litellm", "litellm", "litellm_python.py", ("litellm==1.106.2", "mcp==2.3.0", "openai==2.54.0")),
+    Client("openai-node", "openai-node", "openai_node.mjs", ("openai@6.49.0", "zod@4.6.7")),
+    Client(
+        "ai-sdk",
+        "AI SDK",
+        "ai_sdk.mjs",
+        ("ai@6.0.326", "@ai-sdk/openai@3.0.141", "@ai-sdk/openai-compatible@2.0.87", "zod@4.6.7"),
+    ),
 )
 
 FEATURES = {
@@ -74,6 +89,7 @@ FEATURES = {
         "wrong_key": "401, the client's class",
         "no_such_model": "404, the client's class",
         "bad_value": "400, the client's class",
+        "context": "too long a prompt, the client's class",
         "retries": "429 is tried again",
         "cancel": "leaving cancels the job",
     },

@@ -228,6 +228,13 @@ def bad_value() -> str:
     return check(error.param == "temperature", error)
 
 
+@report.of("context")
+def context() -> str:
+    long: Any = [{"role": "user", "content": "word " * 4000}]
+    error = caught(openai.BadRequestError, lambda: client.chat.completions.create(**ask(messages=long)))
+    return check(error.code == "context_length_exceeded", error)
+
+
 @report.of("retries")
 def retries() -> str:
     frugal = client.with_options(api_key=site.frugal)
