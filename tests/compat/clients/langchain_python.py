@@ -10,7 +10,7 @@ from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAI, OpenAIEmbeddings
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from tests.compat.report import Report, Site, caught, check
 
@@ -22,6 +22,8 @@ HEARD: Any = [HumanMessage(HELLO)]
 
 class City(BaseModel):
     """A city."""
+
+    model_config = ConfigDict(extra="forbid")  # or a small model invents fields for ever
 
     name: Literal["Paris", "Rome"]
     big: bool
