@@ -66,6 +66,7 @@ FEATURES = {
         "responses_tools": "tools",
         "responses_structured": "structured output",
         "responses_background": "background, retrieve",
+        "responses_resumed": "stream left, read on",
         "responses_chain": "previous_response_id",
     },
     "Anthropic messages": {

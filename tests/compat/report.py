@@ -65,7 +65,9 @@ class Site:
     def refusals(self) -> int:
         """How many requests the server has answered with 429 because a key had too many running."""
         text = self._open("/metrics").read().decode()
-        return round(sum(map(float, re.findall(r'^queuechat_refused\w*\{code="concurrency_limit"\} (\S+)$', text, re.M))))
+        return round(
+            sum(map(float, re.findall(r'^queuechat_refused\w*\{code="concurrency_limit"\} (\S+)$', text, re.M)))
+        )
 
     def until_idle(self) -> str:
         """Wait until nothing of the slow model runs: its requests would go on for minutes if nobody cancelled them."""

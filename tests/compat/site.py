@@ -21,10 +21,12 @@ async def a_stack(folder: Path) -> AsyncIterator[dict[str, str]]:
         real = ("--engine", "llamacpp", "--tool-format", "json", "--max-context", "2048")
         await here.workers.start("smollm2", MODEL, *real)
         await here.workers.start("echo", SLOW, "--echo-rate", "20")
-        files = {"QUEUECHAT_FILES_DIR": str(folder / "files")}
-        port = await here.api(QUEUECHAT_API_KEYS=KEY, QUEUECHAT_OLLAMA="true", **files)
+        files = str(folder / "files")
+        port = await here.api(QUEUECHAT_API_KEYS=KEY, QUEUECHAT_OLLAMA="true", QUEUECHAT_FILES_DIR=files)
         _, frugal = await add_key(here.bus, "", "frugal", lifetime_s=None, concurrency=1)
-        background = await Command.start(["background"], folder, QUEUECHAT_REDIS_URL=here.url, **files)
+        background = await Command.start(
+            ["background"], folder, QUEUECHAT_REDIS_URL=here.url, QUEUECHAT_FILES_DIR=files
+        )
         try:
             yield {
                 "COMPAT_ROOT": f"http://127.0.0.1:{port}",

@@ -35,7 +35,12 @@ async def site(redis_url: str) -> AsyncIterator[Site]:
 
 @pytest.fixture
 async def hand(bus: Bus, model: str) -> AsyncIterator[Hand]:
-    abilities = {"tool_format": "hermes", "reasoning": "think", "grammars": ["json_schema"], "logprobs": True}
+    abilities: dict[str, Any] = {
+        "tool_format": "hermes",
+        "reasoning": "think",
+        "grammars": ["json_schema"],
+        "logprobs": True,
+    }
     async with Hand(bus, model, **abilities) as opened:
         yield opened
 

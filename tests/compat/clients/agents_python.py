@@ -34,11 +34,13 @@ class City(BaseModel):
 called: list[str] = []
 
 
-@function_tool
-def weather(city: Literal["Paris", "Rome"]) -> str:
+def _weather(city: Literal["Paris", "Rome"]) -> str:
     """The weather of a city."""
     called.append(city)
     return "Sunny, 21 degrees."
+
+
+weather: Any = function_tool(_weather, name_override="weather")
 
 
 def agent(kind: Any, *, model: str = site.model, key: str = site.key, few: ModelSettings = FEW, **fields: Any) -> Any:

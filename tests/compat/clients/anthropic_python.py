@@ -1,4 +1,4 @@
-"""The anthropic SDK: base URL without /v1, key in `x-api-key`. Version 2 has no `temperature`: it goes in extra_body."""
+"""The anthropic SDK: base URL without /v1. Its version 2 has no `temperature`, which so goes in extra_body."""
 
 from __future__ import annotations
 
@@ -94,19 +94,19 @@ def messages_count() -> str:
 def wrong_key() -> str:
     stranger = client.with_options(api_key="sk-wrong")
     error = caught(anthropic.AuthenticationError, lambda: stranger.messages.create(**ask()))
-    return check(error.body["error"]["type"] == "authentication_error", error)  # type: ignore[index]
+    return check(error.body["error"]["type"] == "authentication_error", error)
 
 
 @report.of("no_such_model", needs=ROUTE)
 def no_such_model() -> str:
     error = caught(anthropic.NotFoundError, lambda: client.messages.create(**ask(model="nobody")))
-    return check(error.body["error"]["type"] == "not_found_error", error)  # type: ignore[index]
+    return check(error.body["error"]["type"] == "not_found_error", error)
 
 
 @report.of("bad_value", needs=ROUTE)
 def bad_value() -> str:
     error = caught(anthropic.BadRequestError, lambda: client.messages.create(**ask(max_tokens=0)))
-    return check(error.body["error"]["type"] == "invalid_request_error", error)  # type: ignore[index]
+    return check(error.body["error"]["type"] == "invalid_request_error", error)
 
 
 @report.of("retries", needs=ROUTE)

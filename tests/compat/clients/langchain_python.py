@@ -29,10 +29,12 @@ class City(BaseModel):
     big: bool
 
 
-@tool
-def weather(city: Literal["Paris", "Rome"]) -> str:
+def _weather(city: Literal["Paris", "Rome"]) -> str:
     """The weather of a city."""
     return "Sunny, 21 degrees."
+
+
+weather: Any = tool("weather")(_weather)
 
 
 def chat_of(**fields: Any) -> Any:
@@ -105,7 +107,7 @@ def structured() -> str:
 
 @report.of("completions")
 def completions() -> str:
-    model: Any = OpenAI(model=site.model, base_url=site.v1, api_key=site.key, max_tokens=10, temperature=0)  # type: ignore[arg-type]
+    model: Any = OpenAI(model=site.model, base_url=site.v1, api_key=site.key, max_tokens=10, temperature=0)
     text = model.invoke("One, two, three,")
     assert "".join(model.stream("One, two, three,")) == text
     return check("four" in text, text)
@@ -116,7 +118,7 @@ def embeddings() -> str:
     model = OpenAIEmbeddings(
         model=site.model,
         base_url=site.v1,
-        api_key=site.key,  # type: ignore[arg-type]
+        api_key=site.key,
         check_embedding_ctx_length=False,
     )
     vectors = model.embed_documents(["a cat", "a kitten"])

@@ -15,7 +15,6 @@ site = Site.told()
 report = Report(site)
 HELLO = "What is the capital of France?"
 LLM = str(Path(sys.executable).with_name("llm"))
-RESPONSES_FEW = ("-o", "max_output_tokens", "40", "-o", "temperature", "0")
 FEW = ("-o", "max_tokens", "40", "-o", "temperature", "0")
 
 
@@ -76,13 +75,13 @@ def structured() -> str:
 
 @report.of("responses", needs="/v1/responses")
 def responses() -> str:
-    text = answer(HELLO, "--responses", "--no-stream", *RESPONSES_FEW)
+    text = answer(HELLO, "--responses", "--no-stream", *FEW)
     return check("Paris" in text, text)
 
 
 @report.of("responses_stream", needs="/v1/responses")
 def responses_stream() -> str:
-    text = answer(HELLO, "--responses", *RESPONSES_FEW)
+    text = answer(HELLO, "--responses", *FEW)
     return check("Paris" in text, text)
 
 

@@ -133,9 +133,7 @@ def files_and_batches() -> str:
     content = "\n".join(map(json.dumps, lines)).encode()
     file = client.files.create(file=("in.jsonl", io.BytesIO(content)), purpose="batch")
     assert client.files.content(file.id).read() == content
-    batch = client.batches.create(
-        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
-    )
+    batch = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
     while batch.status in ("validating", "in_progress", "finalizing"):
         time.sleep(0.2)
         batch = client.batches.retrieve(batch.id)
@@ -163,7 +161,9 @@ def responses_stream() -> str:
         seen = [event.type for event in events]
         final = events.get_final_response()
     assert "Paris" in final.output_text, final
-    return check((seen[0], seen[-1]) == ("response.created", "response.completed"), f"{len(seen)} events, {final.usage}")
+    return check(
+        (seen[0], seen[-1]) == ("response.created", "response.completed"), f"{len(seen)} events, {final.usage}"
+    )
 
 
 @report.of("responses_tools", needs="/v1/responses")
@@ -207,6 +207,21 @@ def responses_chain() -> str:
     assert first.usage
     assert then.usage.input_tokens > first.usage.input_tokens + first.usage.output_tokens
     return check(then.output_text and items, then.output_text)
+
+
+@report.of("responses_resumed", needs="/v1/responses")
+def responses_resumed() -> str:
+    id, seen = "", []
+    with client.responses.create(**respond(background=True, store=True, stream=True)) as events:
+        for event in events:
+            id = id or event.response.id
+            seen.append(event.sequence_number)
+            if event.type == "response.output_text.delta":
+                break
+    rest = list(client.responses.retrieve(id, stream=True, starting_after=seen[-1]))
+    seen += [event.sequence_number for event in rest]
+    assert "Paris" in rest[-1].response.output_text, rest[-1]  # type: ignore[union-attr]
+    return check(seen == list(range(len(seen))), f"{len(seen) - len(rest)} events, then {len(rest)}")
 
 
 @report.of("wrong_key")
