@@ -15,7 +15,7 @@ EXTRA_transformers := worker
 EXTRA_llamacpp     := llamacpp
 EXTRA_echo         := llamacpp
 
-.PHONY: help install up test faults chaos resume check format clean
+.PHONY: help install up test compat faults chaos resume check format clean
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -29,6 +29,9 @@ install: $(VENV)/.all ## Install everything, both engines included, for developm
 # Two at a time: most tests wait for processes that they started, or compute on one core.
 test: $(VENV)/.all ## Run the test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+compat: $(VENV)/.all ## Drive real clients, each in an environment of its own, and write docs/compatibility.md (needs npm)
+	$(BIN)/python -m tests.compat --write
 
 faults: $(VENV)/.all ## Every failpoint, the state machine at length, all its mutations, and the whole chaos programme (about an hour)
 	$(BIN)/python -m pytest tests/failpoints tests/machine -m 'long or not long'
@@ -53,8 +56,8 @@ format: $(VENV)/.all ## Format the code
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-clean: ## Remove the virtual environment
-	rm -rf $(VENV)
+clean: ## Remove the virtual environment, and those of `make compat`
+	rm -rf $(VENV) .compat
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }

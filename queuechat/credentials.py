@@ -197,7 +197,8 @@ class KeyRing:
                 stored.tpm or default.tpm,
                 stored.models,
             )
-        raise Unauthorized("the API key is not known here, has expired or was revoked")
+        # litellm knows a wrong key by OpenAI's own words.
+        raise Unauthorized("Incorrect API key provided: it is not known here, has expired or was revoked")
 
     def _match_static(self, token: str) -> str:
         given, found = hashlib.sha256(token.encode(errors="replace")).digest(), ""

@@ -153,9 +153,9 @@ def prompt_of(job: Job, id: str, prompt_ids: list[int], prefix_ids: list[int], s
         raise UnsupportedParameter("this model's engine tells no logprobs of prompts: leave `echo` out", param="echo")
     room = caps.context_length - len(prompt_ids)
     if room < (job.max_tokens != 0):
-        raise ContextLengthExceeded(
-            f"This model's maximum context length is {caps.context_length} tokens. However, your prompt has "
-            f"{len(prompt_ids)} tokens. Please shorten it.",
+        raise ContextLengthExceeded(  # clients know it by either half: "maximum context length", "prompt is too long"
+            f"This model's maximum context length is {caps.context_length} tokens. However, your prompt is too long: "
+            f"it has {len(prompt_ids)} tokens. Please shorten it.",
             param="prompt" if job.messages is None else "messages",
         )
     if job.max_tokens is not None and job.max_tokens > room and not job.fit:
