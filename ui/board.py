@@ -35,7 +35,7 @@ class Board:
     @property
     def models(self) -> list[str]:
         """Names of live models that chat."""
-        return sorted(model.card.name for model in self._roster.census.live)
+        return sorted(model.card.name for model in self._roster.census.live if model.card.chats)
 
     @property
     def status(self) -> str:
