@@ -16,7 +16,10 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from queuechat import __version__
+from queuechat.dialects.problems import kind_of
 from queuechat.dialects.schemas import BatchRequest, ChatRequest, CompletionRequest, EmbeddingRequest
+from queuechat.dialects.schemas.base import Body
+from queuechat.errors import tree
 
 _REF = "#/components/schemas/{model}"
 _ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css")
@@ -42,18 +45,53 @@ _ERROR: dict[str, Any] = {
 }
 
 
-def body_of(kind: type[BaseModel]) -> dict[str, Any]:
-    """The `openapi_extra` of a route that reads such a body."""
-    schema = {"$ref": _REF.format(model=kind.__name__)}
-    error = {"description": "Error", "content": {"application/json": {"schema": {"$ref": _REF.format(model="Error")}}}}
-    return {
-        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
-        "responses": {"4XX": error, "5XX": error},
+_FAULT: dict[str, Any] = {"content": {"application/json": {"schema": {"$ref": _REF.format(model="Error")}}}}
+
+IDEMPOTENCY_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "the same key and body again: the same answer, without asking twice",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+
+
+def body_of(kind: type[BaseModel], *, example: Any = None, streams: bool = False) -> dict[str, Any]:
+    """The `openapi_extra` of a route that reads such a body; `streams` if it may answer by server-sent events."""
+    content: dict[str, Any] = {"schema": {"$ref": _REF.format(model=kind.__name__)}}
+    if example is not None:
+        content["example"] = example
+    extra: dict[str, Any] = {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": content},
+        }
     }
+    if issubclass(kind, Body):
+        extra["parameters"] = [IDEMPOTENCY_KEY]
+    if streams:
+        extra["responses"] = {"200": {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+    return extra
+
+
+def told(*required: str, **properties: Any) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route whose 200 is an object that has these keys; `properties` are schemas of some."""
+    schema = {"type": "object", "required": [*required], "properties": properties}
+    return {200: {"content": {"application/json": {"schema": schema}}}}
+
+
+def shown(kind: str, *required: str) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that answers one of OpenAI's objects, whose `object` is `kind`."""
+    return told("object", *required, object={"const": kind})
+
+
+def listed(kind: str) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that answers a list of such objects."""
+    row = {"type": "object", "required": ["object"], "properties": {"object": {"const": kind}}}
+    return told("object", "data", object={"const": "list"}, data={"type": "array", "items": row})
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, with the bodies' schemas."""
+    """The OpenAPI document, with the bodies' schemas and what every route may answer."""
     if app.openapi_schema is None:
         made = get_openapi(title="queuechat", version=__version__, description=app.description, routes=app.routes)
         schemas = made.setdefault("components", {}).setdefault("schemas", {})
@@ -62,10 +100,33 @@ def document(app: FastAPI) -> dict[str, Any]:
             schema = kind.model_json_schema(ref_template=_REF)
             schemas |= schema.pop("$defs", {})
             schemas[kind.__name__] = schema
+        for operation in (each for path in made["paths"].values() for each in path.values()):
+            _complete(operation["responses"])
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
         made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         made["security"] = [{"key": []}, {}]
         app.openapi_schema = made
     return app.openapi_schema
+
+
+def _complete(responses: dict[str, Any]) -> None:
+    """Every route may answer any error of the tree, and never FastAPI's own 422; what a route tells itself stays."""
+    responses.pop("422", None)
+    good = responses.get("200", {}).get("content", {})
+    if good.get("application/json") == {"schema": {}}:
+        good["application/json"] = {"schema": {"type": "object"}}
+    for status, text in _faults().items():
+        responses.setdefault(status, {"description": text, **_FAULT})
+
+
+def _faults() -> dict[str, str]:
+    """The classes of statuses that errors have, with the statuses and codes of each."""
+    found: dict[str, set[str]] = {}
+    for kind in tree():
+        status = kind_of(kind("")).status
+        found.setdefault(f"{status // 100}XX", set()).add(f"{status} {kind.code}")
+    return {name: ", ".join(sorted(codes)) for name, codes in found.items()}
 
 
 def add_docs(app: FastAPI) -> None:

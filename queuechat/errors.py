@@ -6,6 +6,8 @@ QueuechatError
 │   ├── UnsupportedParameter
 │   ├── ContextLengthExceeded
 │   ├── BodyTooLarge
+│   ├── HeadTooLarge
+│   ├── RequestTimeout             it did not come in time
 │   ├── IdempotencyMismatch
 │   ├── ResumeMismatch             there is no such place in the stream
 │   └── Conflict                   what it names is not in a state for this
@@ -82,6 +84,18 @@ class BodyTooLarge(InvalidRequest):
     """The body is over the limit."""
 
     code = "request_too_large"
+
+
+class HeadTooLarge(InvalidRequest):
+    """URL and headers are over the limit."""
+
+    code = "headers_too_large"
+
+
+class RequestTimeout(InvalidRequest):
+    """The request came too slowly, or did not come to its end."""
+
+    code = "request_timeout"
 
 
 class IdempotencyMismatch(InvalidRequest):
