@@ -62,7 +62,9 @@ def create_app(settings: Settings, bus_url: str) -> FastAPI:
     app.add_exception_handler(RequestValidationError, problems.on_validation_error)
     for family in (chat, completions, embeddings, requests, letters, models, usage, health, files, batches):
         app.include_router(family.router)
+        app.state.routes = [*getattr(app.state, "routes", ()), *family.router.routes]
     app.openapi = functools.partial(openapi.document, app)  # type: ignore[method-assign]
+    app.openapi()  # whoever asks first must not keep the others waiting
     openapi.add_docs(app)
     return app
 

@@ -112,6 +112,8 @@ class Connection(HttpToolsProtocol):
 
     def _is_late(self) -> None:
         self._late = None
+        if self.transport.is_closing():
+            return
         if self.cycle and not self.cycle.response_complete:  # the next request must not end the answer of this one
             self._arm(HEAD_S)
         elif self._begun:
@@ -123,6 +125,7 @@ class Connection(HttpToolsProtocol):
         """The last answer of a connection. What still comes is thrown away for a while: closing at once would take the
         answer out of the client's hands."""
         self._over = True
+        self._disarm()
         self._unset_keepalive_if_required()
         if self.cycle and self.cycle.response_started and not self.cycle.response_complete:
             self.transport.close()

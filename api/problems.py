@@ -83,5 +83,5 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 
 def _allowed(request: Request) -> str:
     """What the path knows: the router names the methods of one of its routes only."""
-    fitting = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    fitting = [route for route in request.app.state.routes if route.matches(request.scope)[0] is not Match.NONE]
     return ", ".join(sorted({method for route in fitting for method in getattr(route, "methods", None) or ()}))
