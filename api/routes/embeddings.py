@@ -17,9 +17,7 @@ router = APIRouter(tags=["embeddings"])
 _EXAMPLE = {"model": "smollm2", "input": ["red", "green"]}
 
 
-@router.post(
-    "/v1/embeddings", openapi_extra=body_of(EmbeddingRequest, example=_EXAMPLE), responses=listed("embedding")
-)
+@router.post("/v1/embeddings", openapi_extra=body_of(EmbeddingRequest, example=_EXAMPLE), responses=listed("embedding"))
 async def create_embeddings(request: Request) -> Response:
     """One vector for each input, in order."""
     house = house_of(request)

@@ -185,16 +185,20 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
     assert (reply.status, reply.code) == (408, SLOW)
 
 
+async def _flood(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"10000\r\n" + b" " * 65536 + b"\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
 async def test_a_body_that_goes_on_after_its_refusal_is_cut(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "LINGER_S", 0.2)
     reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
     answer = asyncio.create_task(reader.readuntil(b"40302}"))
     writer.write(post(CHAT, b"", CHUNKED))
     with pytest.raises(ConnectionError):
-        while True:
-            writer.write(b"10000\r\n" + b" " * 65536 + b"\r\n")
-            await writer.drain()
-            await asyncio.sleep(0.01)
+        await _flood(writer)
     writer.close()
     assert b" 413 " in await answer
 

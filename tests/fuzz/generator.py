@@ -37,7 +37,7 @@ def bounded(body: Any, model: str, properties: Any) -> Any:
     limits = [name for name in LIMITS if name in properties]
     for name in limits:
         value = body.get(name)
-        if value is None or (isinstance(value, int) and not isinstance(value, bool) and MOST < value):
+        if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > MOST):
             body = {**body, name: MOST}
     return body
 

@@ -42,7 +42,20 @@ HEADERS: list[tuple[str, list[str]]] = [
     ("authorization", ["Bearer", "Bearer x", "Basic eA==", "\xe9", "Bearer " + "x" * 3000]),
     ("x-http-method-override", ["DELETE", "TRACE"]),
 ]
-_IDS = ["0" * 32, "f" * 32, "file-" + "0" * 32, "batch_" + "0" * 32, "..", "%00", "a/b", "x" * 500, "é", "'\"", "*", "{}"]
+_IDS = [
+    "0" * 32,
+    "f" * 32,
+    "file-" + "0" * 32,
+    "batch_" + "0" * 32,
+    "..",
+    "%00",
+    "a/b",
+    "x" * 500,
+    "é",
+    "'\"",
+    "*",
+    "{}",
+]
 _QUERY = ["", "0", "-1", "1", "9" * 99, "null", "\x00", "é", "x" * 300, "asc", "day", "24h", "9" * 30 + "d"]
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"]
 

@@ -81,7 +81,9 @@ def _generate(url: str, seed: int, examples: int, coverage: bool) -> tuple[Tally
 
 def _mutate(url: str, sent: list[Sent], seed: int, cases: int, document: dict[str, Any]) -> Tally:
     fields = {each.operation: properties_of(document, each.operation) for each in sent}
-    return asyncio.run(send_all(int(url.rpartition(":")[2]), Mutants(sent, seed, MODEL, fields), cases, Document(document)))
+    return asyncio.run(
+        send_all(int(url.rpartition(":")[2]), Mutants(sent, seed, MODEL, fields), cases, Document(document))
+    )
 
 
 @contextlib.asynccontextmanager
@@ -90,10 +92,10 @@ async def _watched(redis_url: str, folder: Path) -> AsyncIterator[tuple[str, int
     await asyncio.to_thread(folder.mkdir, parents=True)
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.fuzz.host", redis_url, str(folder))
     try:
-        while not (folder / "port").exists():  # noqa: ASYNC240
+        while not (folder / "port").exists():
             assert process.returncode is None, "the server has not started"
             await asyncio.sleep(0.05)
-        yield f"http://127.0.0.1:{(folder / 'port').read_text()}", process.pid  # noqa: ASYNC240
+        yield f"http://127.0.0.1:{(folder / 'port').read_text()}", process.pid
     finally:
         process.terminate()
         await process.wait()

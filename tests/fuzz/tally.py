@@ -71,7 +71,8 @@ class Document:
         told = self._paths[path].get(method.lower())
         if not told:
             return ""
-        response = next((told["responses"][key] for key in (str(status), f"{status // 100}XX") if key in told["responses"]), None)
+        responses = told["responses"]
+        response = responses.get(str(status)) or responses.get(f"{status // 100}XX")
         if response is None:
             return f"status {status} is not documented"
         content = response.get("content", {})
