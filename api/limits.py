@@ -60,8 +60,8 @@ class Door:
 
 
 class BodyLimit:
-    """Refuses bodies over the limit: by their announced length at once, chunked ones when they get there; and those that come
-    too slowly. `paths` have limits of their own."""
+    """Refuses bodies over the limit, by their announced length at once, chunked ones when they get there; and those
+    that come too slowly. `paths` have limits of their own."""
 
     def __init__(self, app: ASGIApp, limit: int, paths: Mapping[str, int] | None = None):
         self._app = app
