@@ -55,10 +55,10 @@ def generate(url: str, model: str, seed: int, examples: int, *, coverage: bool) 
     """Run all phases with so many examples an operation; answers what came of it and all that was sent."""
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json", config=_config(seed, examples, coverage=coverage))
 
-    @schema.hook
     def map_body(context: Any, body: Any) -> Any:
         return bounded(body, model, properties_of(schema.raw_schema, context.operation.label))
 
+    schema.hook(map_body)
     tally, sent = Tally(), []
     for event in from_schema(schema).execute():
         if isinstance(event, events.ScenarioFinished):

@@ -66,7 +66,7 @@ def test_every_operation_tells_of_its_answers_and_of_errors(document: dict[str, 
 
 def test_the_same_seed_makes_the_same_mutants() -> None:
     pool = [Sent("GET /v1/files/{id}", "GET", "/v1/files/a", {}, b""), Sent(OPERATION, "POST", "/x", {}, b'{"a":[1]}')]
-    fields = {each.operation: {"max_tokens": {}} for each in pool}
+    fields: dict[str, dict[str, Any]] = {each.operation: {"max_tokens": {}} for each in pool}
     one, same, other = (Mutants(pool, seed, "m", fields) for seed in (1, 1, 2))
     made = [one.next() for _ in range(300)]
     assert made == [same.next() for _ in range(300)]
@@ -75,9 +75,10 @@ def test_the_same_seed_makes_the_same_mutants() -> None:
 
 
 def test_a_hook_bounds_tokens_and_leaves_what_is_wrong_as_it_is() -> None:
-    fields = {"max_tokens": {}, "model": {}}
+    fields: dict[str, Any] = {"max_tokens": {}, "model": {}}
+    odd: list[Any] = [-1, "9", True, [], 1.5]
     assert bounded({"model": "x", "max_tokens": 10**9}, "m", fields) == {"model": "m", "max_tokens": MOST}
-    for wrong in (-1, "9", True, [], 1.5):
+    for wrong in odd:
         assert bounded({"model": "", "max_tokens": wrong}, "m", fields) == {"model": "", "max_tokens": wrong}
     assert bounded({"q": 1}, "m", {}) == {"q": 1}
 
