@@ -15,7 +15,7 @@ EXTRA_transformers := worker
 EXTRA_llamacpp     := llamacpp
 EXTRA_echo         := llamacpp
 
-.PHONY: help install up test compat faults chaos resume check format clean
+.PHONY: help install up test compat faults chaos resume fuzz check format clean
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -45,6 +45,9 @@ chaos: $(VENV)/.all ## Real processes, real signals: kills, Redis restarts, mixe
 
 resume: $(VENV)/.all ## Cut answers of the real model at every token and compare what goes on (a quarter of an hour)
 	$(BIN)/python -m tests.resume
+
+fuzz: $(VENV)/.all ## 100,000 cases of good and bad input for every operation of the API (a quarter of an hour)
+	$(BIN)/python -m tests.fuzz
 
 check: $(VENV)/.all ## Lint, format, types and floors
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from api import openapi, problems
+from api import docs, openapi, problems
 from api.auth import Auth
 from api.house import House
 from api.limits import BodyLimit, Door
@@ -89,13 +89,15 @@ def create_app(settings: Settings, bus_url: str) -> FastAPI:
         files,
         batches,
         tokens,
+        anthropic,
+        ollama,
     )
     for family in families:
         app.include_router(family.router)
-    for dialect in (anthropic, ollama):
-        app.include_router(dialect.router)
+    app.state.routes = [route for family in families for route in family.router.routes]
     app.openapi = functools.partial(openapi.document, app)  # type: ignore[method-assign]
-    openapi.add_docs(app)
+    app.openapi()  # whoever asks first must not keep the others waiting
+    docs.add_docs(app)
     return app
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -15,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import problems
 from api.auth import OPEN_PATHS
 from api.house import Ticket, house_of
-from queuechat.errors import BodyTooLarge, InvalidRequest, QueuechatError
+from queuechat.errors import BodyTooLarge, QueuechatError, RequestTimeout, UnsupportedParameter
 from queuechat.protocol import new_id
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,8 @@ log = logging.getLogger(__name__)
 _SANE_NAME = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 _PROBES = OPEN_PATHS | {"/metrics"}
 GONE = 499  #: nginx' number for a client that left before it had an answer
-_HEADER_BYTES = 64 << 10
+BODY_S = 20.0  #: for the first byte of a body; each `BODY_RATE` bytes that came give a second more
+BODY_RATE = 1000
 
 
 class Door:
@@ -58,8 +60,8 @@ class Door:
 
 
 class BodyLimit:
-    """Refuses bodies over the limit: by their announced length at once, chunked ones when they get there. `paths` have
-    limits of their own."""
+    """Refuses bodies over the limit, by their announced length at once, chunked ones when they get there; and those
+    that come too slowly. `paths` have limits of their own."""
 
     def __init__(self, app: ASGIApp, limit: int, paths: Mapping[str, int] | None = None):
         self._app = app
@@ -76,17 +78,27 @@ class BodyLimit:
         await app(scope, receive, send)
 
     def _fault(self, headers: Headers, limit: int) -> QueuechatError | None:
-        if sum(len(name) + len(value) for name, value in headers.raw) > _HEADER_BYTES:
-            return InvalidRequest(f"the headers are over {_HEADER_BYTES} bytes")
+        if headers.get("content-encoding", "identity").strip().lower() not in ("identity", ""):
+            return UnsupportedParameter(
+                "a compressed body is not supported: send it as it is", param="Content-Encoding"
+            )
         length = headers.get("content-length", "0")
         return _too_large(limit) if not length.isdecimal() or int(length) > limit else None
 
     def _counted(self, receive: Receive, limit: int) -> Receive:
-        seen = 0
+        seen, began, more = 0, 0.0, True
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, began, more
+            if not more:
+                return await receive()
+            began = began or asyncio.get_running_loop().time()
+            try:
+                async with asyncio.timeout_at(began + BODY_S + seen / BODY_RATE):
+                    message = await receive()
+            except TimeoutError:
+                raise RequestTimeout(f"the request body does not come: {seen} bytes until now") from None
+            more = message.get("more_body", False)
             seen += len(message.get("body", b""))
             if seen > limit:
                 raise _too_large(limit)

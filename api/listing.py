@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.requests import Request
 
 from queuechat.errors import InvalidRequest
@@ -21,3 +23,13 @@ def newest_first_of(request: Request) -> bool:
     if told not in ("asc", "desc"):
         raise InvalidRequest("`order` must be asc or desc", param="order")
     return told == "desc"
+
+
+def cursor(most: int, default: int, *, ordered: bool = False) -> dict[str, Any]:
+    """The `openapi_extra` of a route that reads `limit`, and `order` if `ordered`."""
+    limit = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
+    parameters: list[dict[str, Any]] = [{"name": "limit", "in": "query", "schema": limit}]
+    if ordered:
+        order = {"type": "string", "enum": ["asc", "desc"], "default": "desc"}
+        parameters.append({"name": "order", "in": "query", "schema": order})
+    return {"parameters": parameters}

@@ -11,6 +11,7 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from api.house import house_of, ticket_of
 from api.metrics import Metrics
@@ -105,12 +106,16 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         message, code = f"there is no {where}; GET /docs lists what there is", "not_found"
     elif error.status_code == 405:
-        message, code = f"{where} is not allowed here; allowed: {_allowed(error)}", "method_not_allowed"
+        allow = _allowed(request)
+        error.headers = {"Allow": allow}
+        message, code = f"{where} is not allowed here; allowed: {allow}", "method_not_allowed"
     else:
         message, code = str(error.detail), "invalid_value"
     kind = Kind(error.status_code, INVALID if error.status_code < 500 else SERVER, 40001)
     return _response(request, kind, message, None, code, dict(error.headers or {}))
 
 
-def _allowed(error: HTTPException) -> str:
-    return (error.headers or {}).get("Allow", "other methods")
+def _allowed(request: Request) -> str:
+    """What the path knows: the router names the methods of one of its routes only."""
+    fitting = [route for route in request.app.state.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return ", ".join(sorted({method for route in fitting for method in getattr(route, "methods", None) or ()}))

@@ -6,6 +6,8 @@ QueuechatError
 │   ├── UnsupportedParameter
 │   ├── ContextLengthExceeded
 │   ├── BodyTooLarge
+│   ├── HeadTooLarge
+│   ├── RequestTimeout             it did not come in time
 │   ├── IdempotencyMismatch
 │   ├── ResumeMismatch             there is no such place in the stream
 │   ├── PreviousResponseNotFound   there is nothing to go on from
@@ -84,6 +86,18 @@ class BodyTooLarge(InvalidRequest):
     """The body is over the limit."""
 
     code = "request_too_large"
+
+
+class HeadTooLarge(InvalidRequest):
+    """URL and headers are over the limit."""
+
+    code = "headers_too_large"
+
+
+class RequestTimeout(InvalidRequest):
+    """The request came too slowly, or did not come to its end."""
+
+    code = "request_timeout"
 
 
 class IdempotencyMismatch(InvalidRequest):

@@ -11,7 +11,7 @@ from api import intake
 from api.answering import StreamedAnswer, WholeAnswer
 from api.house import house_of, ticket_of
 from api.named import NamedFrames
-from api.openapi import body_of
+from api.openapi import EVENTS, body_of
 from api.reading import ReadAnswer
 from queuechat.dialects.anthropic import WholeMessage, as_chat, order_of
 from queuechat.dialects.reading import reading_of
@@ -20,7 +20,7 @@ from queuechat.dialects.schemas.anthropic import MessagesRequest, PromptRequest
 router = APIRouter(tags=["Anthropic"])
 
 
-@router.post("/v1/messages", openapi_extra=body_of(MessagesRequest, "AnthropicError"))
+@router.post("/v1/messages", openapi_extra=body_of(MessagesRequest, streams=EVENTS))
 async def create_message(request: Request) -> Response:
     """Answer a conversation, whole or as named server-sent events."""
     house, ticket = house_of(request), ticket_of(request)
@@ -33,7 +33,7 @@ async def create_message(request: Request) -> Response:
     return StreamedAnswer(house, ticket, order, opening, intake.hold_of(request, house))
 
 
-@router.post("/v1/messages/count_tokens", openapi_extra=body_of(PromptRequest, "AnthropicError"))
+@router.post("/v1/messages/count_tokens", openapi_extra=body_of(PromptRequest))
 async def count_tokens(request: Request) -> Response:
     """How many tokens a conversation has, as the model's template writes it."""
     body, model = await intake.read(request, PromptRequest)

@@ -9,8 +9,8 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from api.house import House, house_of, ticket_of
-from api.listing import limit_of
-from api.openapi import body_of
+from api.listing import cursor, limit_of
+from api.openapi import body_of, listed, shown
 from queuechat.batches import Batch, add_batch, cancel_batch, get_batch, list_batches, new_batch_id
 from queuechat.dialects.schemas import BatchRequest, parse
 from queuechat.errors import FileMissing, InvalidRequest, QueuechatError
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 router = APIRouter(tags=["batches"])
 
 
-@router.post("/v1/batches", openapi_extra=body_of(BatchRequest))
+@router.post("/v1/batches", openapi_extra=body_of(BatchRequest), responses=shown("batch", "id", "status"))
 async def create_batch(request: Request) -> Response:
     """Run the requests of a file of purpose batch; the results are files as well."""
     house, bearer = house_of(request), ticket_of(request).bearer
@@ -50,7 +50,7 @@ async def create_batch(request: Request) -> Response:
     return _json(batch.shown())
 
 
-@router.get("/v1/batches")
+@router.get("/v1/batches", openapi_extra=cursor(100, 20), responses=listed("batch"))
 async def get_batches(request: Request, after: str | None = None) -> Response:
     """Your batches, the newest first."""
     bus, tenant = house_of(request).bus, ticket_of(request).tenant
@@ -58,13 +58,13 @@ async def get_batches(request: Request, after: str | None = None) -> Response:
     return _json(page.shown(Batch.shown))
 
 
-@router.get("/v1/batches/{id}")
+@router.get("/v1/batches/{id}", responses=shown("batch", "id", "status"))
 async def get_one_batch(request: Request, id: str) -> Response:
     """Where a batch stands."""
     return _json((await get_batch(house_of(request).bus, id, ticket_of(request).tenant)).shown())
 
 
-@router.post("/v1/batches/{id}/cancel")
+@router.post("/v1/batches/{id}/cancel", responses=shown("batch", "id", "status"))
 async def cancel_one_batch(request: Request, id: str) -> Response:
     """Stop a batch; what was answered until then is in its files. 409 for one that has ended."""
     return _json((await cancel_batch(house_of(request).bus, id, ticket_of(request).tenant)).shown())

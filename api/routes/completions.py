@@ -7,15 +7,21 @@ from fastapi import APIRouter, Request, Response
 from api import intake
 from api.answering import answer
 from api.house import house_of
-from api.openapi import body_of
+from api.openapi import EVENTS, body_of, shown
 from queuechat.dialects import completions
 from queuechat.dialects.schemas import CompletionRequest
 from queuechat.dialects.style import COMPLETION
 
 router = APIRouter(tags=["generation"])
 
+_EXAMPLE = {"model": "smollm2", "prompt": "Three colours are", "max_tokens": 16}
 
-@router.post("/v1/completions", openapi_extra=body_of(CompletionRequest))
+
+@router.post(
+    "/v1/completions",
+    openapi_extra=body_of(CompletionRequest, example=_EXAMPLE, streams=EVENTS),
+    responses=shown("text_completion", "id", "choices", "usage"),
+)
 async def create_completion(request: Request) -> Response:
     """Continue one or many prompts, whole or as server-sent events."""
     body, model = await intake.read(request, CompletionRequest)

@@ -7,15 +7,17 @@ from fastapi import APIRouter, Request, Response
 from api import intake
 from api.answering import WholeAnswer
 from api.house import house_of, ticket_of
-from api.openapi import body_of
+from api.openapi import body_of, listed
 from queuechat.dialects import embeddings
 from queuechat.dialects.schemas import EmbeddingRequest
 from queuechat.errors import InvalidRequest
 
 router = APIRouter(tags=["embeddings"])
 
+_EXAMPLE = {"model": "smollm2", "input": ["red", "green"]}
 
-@router.post("/v1/embeddings", openapi_extra=body_of(EmbeddingRequest))
+
+@router.post("/v1/embeddings", openapi_extra=body_of(EmbeddingRequest, example=_EXAMPLE), responses=listed("embedding"))
 async def create_embeddings(request: Request) -> Response:
     """One vector for each input, in order."""
     return await _embed(request)

@@ -13,8 +13,9 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
 from api.house import house_of, ticket_of
-from api.listing import limit_of, newest_first_of
-from api.uploads import read_upload
+from api.listing import cursor, limit_of, newest_first_of
+from api.openapi import listed, shown
+from api.uploads import FORM, read_upload
 from queuechat.files import File, add_file, forget_file, get_file, list_files, new_file_id
 
 router = APIRouter(tags=["files"])
@@ -23,7 +24,7 @@ _MOST = 10_000
 _BLOCK = 1 << 16
 
 
-@router.post("/v1/files")
+@router.post("/v1/files", openapi_extra=FORM, responses=shown("file", "id", "bytes"))
 async def upload_file(request: Request) -> Response:
     """Keep a file: multipart/form-data with `file` and `purpose`. One of purpose batch is kept for 30 days, others
     until they are deleted, unless `expires_after` says otherwise."""
@@ -42,7 +43,7 @@ async def upload_file(request: Request) -> Response:
     return _json(file.shown())
 
 
-@router.get("/v1/files")
+@router.get("/v1/files", openapi_extra=cursor(_MOST, _MOST, ordered=True), responses=listed("file"))
 async def get_files(request: Request, after: str | None = None, purpose: str = "") -> Response:
     """Your files, the newest first; `after`, `limit`, `order` and `purpose` as OpenAI has them."""
     bus, tenant = house_of(request).bus, ticket_of(request).tenant
@@ -51,13 +52,17 @@ async def get_files(request: Request, after: str | None = None, purpose: str = "
     return _json(page.shown(File.shown))
 
 
-@router.get("/v1/files/{id}")
+@router.get("/v1/files/{id}", responses=shown("file", "id", "bytes"))
 async def get_one_file(request: Request, id: str) -> Response:
     """What is known of a file."""
     return _json((await _file(request, id)).shown())
 
 
-@router.get("/v1/files/{id}/content", response_class=Response)
+@router.get(
+    "/v1/files/{id}/content",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
+)
 async def get_content(request: Request, id: str) -> Response:
     """The bytes as they were uploaded or made."""
     file, store = await _file(request, id), house_of(request).store
@@ -70,7 +75,7 @@ async def get_content(request: Request, id: str) -> Response:
     return StreamingResponse(_blocks(content), headers=headers, media_type="application/octet-stream")
 
 
-@router.delete("/v1/files/{id}")
+@router.delete("/v1/files/{id}", responses=shown("file", "id", "deleted"))
 async def delete_file(request: Request, id: str) -> Response:
     """Forget a file and its content. A batch that is still validating fails; one that runs has a copy."""
     file, house = await _file(request, id), house_of(request)

@@ -8,6 +8,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from api.house import house_of, ticket_of
+from api.openapi import listed, shown
 from api.routes.requests import lookup
 from queuechat.errors import RequestNotFound
 from queuechat.letters import Letter, drop, letter_of, list_letters, redrive
@@ -18,7 +19,7 @@ router = APIRouter(tags=["dead letters"])
 _MOST = 1000
 
 
-@router.get("/v1/dead_letters")
+@router.get("/v1/dead_letters", responses=listed("dead_letter"))
 async def get_letters(request: Request, model: str | None = None) -> Response:
     """The newest letters, of one model or of all: yours among the last thousand."""
     bus, tenant = house_of(request).bus, ticket_of(request).tenant
@@ -27,7 +28,7 @@ async def get_letters(request: Request, model: str | None = None) -> Response:
     return _json({"object": "list", "data": [_shown(letter) for letter in letters if letter.tenant == tenant]})
 
 
-@router.post("/v1/dead_letters/{id}/redrive")
+@router.post("/v1/dead_letters/{id}/redrive", responses=shown("request", "id", "redriven"))
 async def redrive_letter(request: Request, id: str) -> Response:
     """Queue the request again, with what was delivered of it; its events are at /v1/requests/{id}/events."""
     letter = await _letter(request, id)
@@ -37,7 +38,7 @@ async def redrive_letter(request: Request, id: str) -> Response:
     return _json({"object": "request", "id": letter.id, "redriven": True})
 
 
-@router.delete("/v1/dead_letters/{id}")
+@router.delete("/v1/dead_letters/{id}", responses=shown("dead_letter", "id", "deleted"))
 async def drop_letter(request: Request, id: str) -> Response:
     """Forget the letter, its request and what was answered of it."""
     letter = await _letter(request, id)

@@ -10,6 +10,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from api.house import house_of, ticket_of
+from api.openapi import listed, shown
 from api.scope import allowed, model_to_show
 from queuechat.protocol import Depth
 from queuechat.roster import Model, capabilities, take_depths
@@ -19,7 +20,7 @@ router = APIRouter(tags=["models"])
 _JSON = "application/json"
 
 
-@router.get("/v1/models")
+@router.get("/v1/models", responses=listed("model"))
 async def list_models(request: Request) -> Response:
     """The models that live workers serve, as far as the key may use them, and each of their aliases as an entry of its
     own."""
@@ -37,7 +38,7 @@ async def list_models(request: Request) -> Response:
     return Response(orjson.dumps({"object": "list", "data": listed} | page), media_type=_JSON)
 
 
-@router.get("/v1/models/{id:path}")
+@router.get("/v1/models/{id:path}", responses=shown("model", "id", "status"))
 async def get_model(request: Request, id: str) -> Response:
     """One model, by name or alias; with `status` no_worker when nobody serves it now."""
     model = await model_to_show(request, id)

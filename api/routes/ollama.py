@@ -9,7 +9,7 @@ from api import intake
 from api.answering import StreamedAnswer, WholeAnswer
 from api.house import house_of, ticket_of
 from api.ndjson import LineFrames
-from api.openapi import body_of
+from api.openapi import LINES, body_of
 from api.scope import allowed, model_to_show, model_to_use
 from queuechat import __version__
 from queuechat.dialects import ollama
@@ -64,32 +64,32 @@ async def ps(request: Request) -> Response:
     return _json({"models": [running_row_of(model.card.name, model.card) for model in _live(request)]})
 
 
-@router.post("/api/show", openapi_extra=body_of(OllamaShowRequest, "OllamaError"))
+@router.post("/api/show", openapi_extra=body_of(OllamaShowRequest))
 async def show(request: Request) -> Response:
     """One model: how much context it has, and what it can do."""
     body = await intake.checked(request, OllamaShowRequest)
     return _json(shown((await _to_show(request, body.wanted)).card))
 
 
-@router.post("/api/chat", openapi_extra=body_of(OllamaChatRequest, "OllamaError"))
+@router.post("/api/chat", openapi_extra=body_of(OllamaChatRequest, streams=LINES))
 async def chat(request: Request) -> Response:
     """Answer a conversation, as lines of JSON unless `stream` is false."""
     return await _generate(request, OllamaChatRequest, chat=True)
 
 
-@router.post("/api/generate", openapi_extra=body_of(OllamaGenerateRequest, "OllamaError"))
+@router.post("/api/generate", openapi_extra=body_of(OllamaGenerateRequest, streams=LINES))
 async def generate(request: Request) -> Response:
     """Answer one prompt, as lines of JSON unless `stream` is false."""
     return await _generate(request, OllamaGenerateRequest, chat=False)
 
 
-@router.post("/api/embed", openapi_extra=body_of(OllamaEmbedRequest, "OllamaError"))
+@router.post("/api/embed", openapi_extra=body_of(OllamaEmbedRequest))
 async def embed(request: Request) -> Response:
     """One vector for each input, in order."""
     return await _embeddings(request, OllamaEmbedRequest)
 
 
-@router.post("/api/embeddings", openapi_extra=body_of(OllamaEmbeddingsRequest, "OllamaError"))
+@router.post("/api/embeddings", openapi_extra=body_of(OllamaEmbeddingsRequest))
 async def embeddings(request: Request) -> Response:
     """The vector of one prompt: the older form of /api/embed."""
     return await _embeddings(request, OllamaEmbeddingsRequest)

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request, Response
 
 from api.events import EventStream
 from api.house import House, house_of, ticket_of
+from api.openapi import shown
 from queuechat.errors import InvalidRequest, RequestNotFound
 from queuechat.protocol import choice_id
 from queuechat.roster import known_models
@@ -26,7 +27,7 @@ _PLACE = re.compile(r"([0-9]{1,15})(?:\.([0-9a-f]{16}))?")
 _OVER = ".end"  # the id of the last event ends so
 
 
-@router.get("/v1/requests/{id}")
+@router.get("/v1/requests/{id}", responses=shown("request", "id", "state"))
 async def get_request(request: Request, id: str) -> Response:
     """Where a request stands, and its life until now: queued, taken, handed over, first token, end; not its prompt."""
     found = await lookup(request, id)
@@ -36,7 +37,13 @@ async def get_request(request: Request, id: str) -> Response:
 
 
 @router.get(
-    "/v1/requests/{id}/events", response_class=Response, responses={200: {"content": {"text/event-stream": {}}}}
+    "/v1/requests/{id}/events",
+    response_class=Response,
+    responses={
+        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        204: {"description": "Last-Event-ID is that of the end: there is nothing more"},
+    },
+    openapi_extra={"parameters": [{"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}}]},
 )
 async def get_events(request: Request, id: str, starting_after: str | None = None) -> Response:
     """The answer as server-sent events, from the beginning or after the event that `Last-Event-ID` (or
@@ -56,7 +63,7 @@ async def get_events(request: Request, id: str, starting_after: str | None = Non
         return EventStream(house, answer, left_s + _KEPT_S, places.pop_all())
 
 
-@router.post("/v1/requests/{id}/cancel")
+@router.post("/v1/requests/{id}/cancel", responses=shown("request", "id", "cancelled"))
 async def cancel_request(request: Request, id: str) -> Response:
     """Stop a request that waits or runs, with all its choices; `<id>.<k>` is one choice. What has ended stays so."""
     found = await lookup(request, id)

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request, Response
 from api import intake
 from api.house import house_of, ticket_of
 from api.listing import limit_of, newest_first_of
-from api.openapi import body_of
+from api.openapi import EVENTS, body_of
 from api.reading import counted
 from api.responding import ReplayedAnswer, ResponseFrames, respond
 from api.shelf import conversation, resolved, shown, stored
@@ -32,7 +32,7 @@ router = APIRouter(tags=["responses"])
 _CANCELLED_S = 2.0  # a worker that runs it ends it within a step
 
 
-@router.post("/v1/responses", openapi_extra=body_of(ResponseRequest))
+@router.post("/v1/responses", openapi_extra=body_of(ResponseRequest, streams=EVENTS))
 async def create_response(request: Request) -> Response:
     """Answer a conversation, whole, as server-sent events, or (`background`) when there is time. Stored unless `store`
     is false."""

@@ -8,6 +8,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from api.house import house_of, ticket_of
+from api.openapi import listed
 from queuechat.errors import InvalidRequest
 from queuechat.roster import known_models
 from queuechat.usage import By, Spent, days_since, summed, take_usage, total
@@ -15,7 +16,7 @@ from queuechat.usage import By, Spent, days_since, summed, take_usage, total
 router = APIRouter(tags=["usage"])
 
 
-@router.get("/v1/usage")
+@router.get("/v1/usage", responses=listed("usage"))
 async def get_usage(request: Request, since: str = "24h", by: str = "day") -> Response:
     """Requests and tokens of your own key, by `day` or `model`; `since` (24h, 30d) counts whole days (UTC) from the one
     in which it began."""

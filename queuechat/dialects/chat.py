@@ -10,6 +10,7 @@ import orjson
 from queuechat.client import with_choices
 from queuechat.dialects.message import Showing
 from queuechat.dialects.order import Order, Slip
+from queuechat.dialects.schemas.parse import MAX_DEPTH, deeper_than
 from queuechat.dialects.schemas.tools import Function, calls_schema, either
 from queuechat.dialects.speech import Manner
 from queuechat.errors import InvalidRequest, UnsupportedParameter
@@ -163,4 +164,6 @@ def _loaded(asked: Grammar, param: str) -> dict[str, Any]:
         schema = None
     if not isinstance(schema, dict):
         raise InvalidRequest(f"`{param}` must be a JSON Schema that is an object", param=param)
+    if deeper_than(schema, MAX_DEPTH):
+        raise InvalidRequest(f"`{param}` must not be nested more than {MAX_DEPTH} levels deep", param=param)
     return schema

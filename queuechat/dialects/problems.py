@@ -30,6 +30,8 @@ TABLE: dict[type[QueuechatError], Kind] = {
     errors.InvalidRequest: Kind(400, INVALID, 40001),
     errors.ContextLengthExceeded: Kind(400, INVALID, 40303),
     errors.BodyTooLarge: Kind(413, INVALID, 40302),
+    errors.HeadTooLarge: Kind(431, INVALID, 40302),
+    errors.RequestTimeout: Kind(408, INVALID, 40001),
     errors.IdempotencyMismatch: Kind(422, INVALID, 40001),
     errors.ResumeMismatch: Kind(422, INVALID, 40001),
     errors.Conflict: Kind(409, INVALID, 40001, retry=False),

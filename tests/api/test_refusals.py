@@ -198,8 +198,9 @@ async def test_a_body_over_the_limit_is_a_413_announced_or_not(site: Site) -> No
     check(await site.http.post(CHAT, content=pieces()), 413, "request_too_large")
 
 
-async def test_headers_without_end_are_a_400(site: Site) -> None:
-    check(await site.http.get("/v1/models", headers={f"x-{k}": "v" * 1000 for k in range(70)}), 400, "invalid_value")
+async def test_headers_without_end_are_a_431(site: Site) -> None:
+    many = await site.http.get("/v1/models", headers={f"x-{k}": "v" * 1000 for k in range(70)})
+    check(many, 431, "headers_too_large")
 
 
 async def test_wrong_paths_and_methods_have_the_same_shape(site: Site) -> None:

@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 from queuechat.errors import InvalidRequest
 from queuechat.protocol import Grammar
 from workers.text.grammar import lark_of
 
+#: A tenth of what llguidance allows: one answer must not keep the steps of all others waiting.
+_LIMITS = LLParserLimits(initial_lexer_fuel=100_000, step_lexer_fuel=50_000, max_grammar_size=100_000)
 _ERROR = 400  # characters of an error that a user is shown
 
 
@@ -22,7 +24,8 @@ def compiled(lexicon: Any, grammar: Grammar, *, any_space: bool = False) -> Any:
     Raises:
         InvalidRequest: of `response_format`, with what llguidance says of the grammar.
     """
-    matcher = LLMatcher(lexicon, LLMatcher.grammar_from_lark(lark_of(grammar, any_space=any_space)), log_level=0)
+    lark = LLMatcher.grammar_from_lark(lark_of(grammar, any_space=any_space))
+    matcher = LLMatcher(lexicon, lark, log_level=0, limits=_LIMITS)
     if matcher.is_error():
         why = _said(matcher.get_error(), grammar)
         raise InvalidRequest(f"this {grammar.kind} cannot be used: {why}", param="response_format")

@@ -16,6 +16,7 @@ from queuechat.protocol import Grammar
 MAX_BYTES = 64 << 10
 MAX_DEPTH = 32  # of JSON within JSON
 MAX_CHOICES = 1024
+MAX_PATTERNS = 64  # of names of properties: each is held against all others, and nothing ends that once it runs
 
 _ESCAPE_OR_SLASH = re.compile(r"\\.|/", re.DOTALL)
 
@@ -67,6 +68,8 @@ def schema_of(grammar: Grammar) -> Any:
     schema = _json(grammar.text)
     if not isinstance(schema, dict | bool):
         raise _refused("a JSON Schema is an object")
+    if (patterns := _patterns(schema)) > MAX_PATTERNS:
+        raise _refused(f"there are at most {MAX_PATTERNS} patternProperties in a schema, here are {patterns}")
     return schema
 
 
@@ -88,6 +91,16 @@ def _json(text: str) -> Any:
     if _depth(value) > MAX_DEPTH:
         raise _refused(f"a grammar nests at most {MAX_DEPTH} levels deep")
     return value
+
+
+def _patterns(schema: Any) -> int:
+    """Patterns of names of properties, in all of a schema."""
+    found, level = 0, [schema]
+    while level:
+        named = [node["patternProperties"] for node in level if isinstance(node, dict) and "patternProperties" in node]
+        found += sum(len(each) for each in named if isinstance(each, dict))
+        level = [item for node in level if isinstance(node, dict | list) for item in _items(node)]
+    return found
 
 
 def _depth(value: Any) -> int:

@@ -15,6 +15,7 @@ from queuechat.errors import InvalidRequest
 from queuechat.protocol import MAX_LOGPROBS
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+MAX_MESSAGES = 512
 _NO_THOUGHTS = ("none", "minimal")
 
 
@@ -24,7 +25,7 @@ class ChatRequest(Toolbox, Constraints, Generation):
     model_config = Generation.model_config
     refused: ClassVar = CHAT
 
-    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)]
     max_completion_tokens: Tokens | None = Field(None, description="wins over max_tokens")
     chat_template_kwargs: dict[str, Any] | None = None
     reasoning_effort: Effort | None = Field(

@@ -53,12 +53,13 @@ def _load(raw: bytes) -> dict[str, Any]:
         raise InvalidJSON(f"the request body is not valid JSON: {error.msg} (line {error.lineno})") from None
     if not isinstance(body, dict):
         raise InvalidRequest("the request body must be a JSON object")
-    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _deeper_than(body, MAX_DEPTH):
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and deeper_than(body, MAX_DEPTH):
         raise InvalidRequest(f"the request body is nested more than {MAX_DEPTH} levels deep")
     return body
 
 
-def _deeper_than(body: Any, levels: int) -> bool:
+def deeper_than(body: Any, levels: int) -> bool:
+    """Whether JSON nests more than so many levels, counted without recursion."""
     layer = [body]
     for _ in range(levels):
         layer = [child for node in layer for child in _children(node) if isinstance(child, dict | list)]
