@@ -15,8 +15,10 @@ from starlette.middleware.cors import CORSMiddleware
 
 from api import openapi, problems
 from api.auth import Auth
+from api.fetch.fetcher import Fetcher
 from api.house import House
 from api.limits import BodyLimit, Door
+from api.pictures import room_for
 from api.routes import batches, chat, completions, embeddings, files, health, letters, models, requests, usage
 from queuechat import __version__
 from queuechat.allowance import Allowance
@@ -34,6 +36,7 @@ from queuechat.settings import Settings
 log = logging.getLogger(__name__)
 
 _FORM_BYTES = 64 << 10  # what a form has beside its file
+_WITH_IMAGES = ("/v1/chat/completions",)
 _EXPOSED = [
     "x-request-id",
     "x-queuechat-request-id",
@@ -47,13 +50,14 @@ _EXPOSED = [
 
 def create_app(settings: Settings, bus_url: str) -> FastAPI:
     """An app that opens its connections when it starts and closes them when it ends."""
+    fetcher = Fetcher(settings)
     app = FastAPI(
         title="queuechat",
         version=__version__,
         description="OpenAI's API over a queue in Redis.",
         docs_url=None,
         redoc_url=None,
-        lifespan=lambda app: _open(app, settings, bus_url),
+        lifespan=lambda app: _open(app, settings, bus_url, fetcher),
         middleware=_doors(settings),
         redirect_slashes=False,
     )
@@ -76,7 +80,7 @@ def _doors(settings: Settings) -> list[Middleware]:
         allow_headers=["*"],
         expose_headers=_EXPOSED,
     )
-    paths = {"/v1/files": settings.file_limit + _FORM_BYTES}
+    paths = {"/v1/files": settings.file_limit + _FORM_BYTES} | dict.fromkeys(_WITH_IMAGES, room_for(settings))
     inner = [
         Middleware(Door),
         Middleware(BodyLimit, limit=settings.body_limit, paths=paths),
@@ -93,7 +97,7 @@ async def _expire_unserved(bus: Bus, roster: Roster) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _open(app: FastAPI, settings: Settings, bus_url: str) -> AsyncIterator[None]:
+async def _open(app: FastAPI, settings: Settings, bus_url: str, fetcher: Fetcher) -> AsyncIterator[None]:
     async with contextlib.AsyncExitStack() as stack:
         bus = Bus(bus_url)
         stack.push_async_callback(bus.close)
@@ -119,9 +123,11 @@ async def _open(app: FastAPI, settings: Settings, bus_url: str) -> AsyncIterator
         allowance = await stack.enter_async_context(Allowance(bus))
         chores = Chores(bus_url)
         stack.push_async_callback(chores.close)
+        stack.push_async_callback(fetcher.close)
         app.state.house = House(
             *(settings, bus, client, roster, keys, allowance, Rates(bus)),
             store=Directory(settings.files_dir),
             chores=chores,
+            fetcher=fetcher,
         )
         yield

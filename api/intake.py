@@ -11,6 +11,7 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 
 from api.house import House, house_of, ticket_of
+from api.pictures import refuse_much_else
 from api.scope import model_to_use
 from queuechat.dialects.order import Slip
 from queuechat.dialects.schemas import parse
@@ -34,7 +35,9 @@ async def read(request: Request, kind: type[B]) -> tuple[B, Model]:
         PermissionDenied: the key may not use it.
     """
     house_of(request).drain.admit()
-    body = parse(await _body(request), kind)
+    raw = await _body(request)
+    refuse_much_else(raw, house_of(request).settings.body_limit)
+    body = parse(raw, kind)
     failpoint("body.after")
     return body, await model_to_use(request, body.model)
 

@@ -6,6 +6,7 @@ QueuechatError
 │   ├── UnsupportedParameter
 │   ├── ContextLengthExceeded
 │   ├── BodyTooLarge
+│   ├── InvalidImage               it cannot be read, or may not be fetched
 │   ├── IdempotencyMismatch
 │   ├── ResumeMismatch             there is no such place in the stream
 │   └── Conflict                   what it names is not in a state for this
@@ -82,6 +83,12 @@ class BodyTooLarge(InvalidRequest):
     """The body is over the limit."""
 
     code = "request_too_large"
+
+
+class InvalidImage(InvalidRequest):
+    """An image is none, is over a limit, or lies where it may not be fetched from; `param` names its part."""
+
+    code = "invalid_image"
 
 
 class IdempotencyMismatch(InvalidRequest):

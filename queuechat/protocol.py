@@ -89,6 +89,7 @@ class Job:
     deadline_s: float = 600.0
     logprobs: int | None = None  #: alternatives of each token, 0 to MAX_LOGPROBS; None: no log probabilities at all
     grammar: Grammar | None = None
+    images: list[str] = field(default_factory=list)  #: base64 of image files, in the order of their parts in messages
 
     def encode(self) -> bytes:
         return VERSION + orjson.dumps(asdict(self), option=orjson.OPT_NON_STR_KEYS)
@@ -221,6 +222,7 @@ class ModelCard:
     created: int = 0
     grammars: list[str] = field(default_factory=list)  #: kinds of grammar that it can be held to
     logprobs: bool = False
+    vision: bool = False  #: whether messages may have images
 
     def encode(self) -> bytes:
         return VERSION + orjson.dumps(asdict(self))

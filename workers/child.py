@@ -148,6 +148,7 @@ class Child:
             "device": caps.device,
             "grammars": sorted(caps.grammars),
             "logprobs": caps.logprobs,
+            "vision": caps.vision,
         }
 
     async def _report(self, consumer: Consumer) -> None:

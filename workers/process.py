@@ -34,6 +34,7 @@ class Status:
     device: str = ""
     grammars: list[str] = field(default_factory=list)
     logprobs: bool = False
+    vision: bool = False
     steps: int = 0
     tokens: int = 0
     running: int = 0

@@ -263,6 +263,7 @@ class Supervisor:
             created=self._started // 1000,
             grammars=status.grammars,
             logprobs=status.logprobs,
+            vision=status.vision,
         )
 
     async def _goodbye(self) -> None:

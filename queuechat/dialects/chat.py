@@ -9,6 +9,7 @@ import orjson
 from queuechat.client import with_choices
 from queuechat.dialects.message import Showing
 from queuechat.dialects.order import Order, Slip
+from queuechat.dialects.pictures import images_of, unheeded
 from queuechat.dialects.schemas import ChatRequest
 from queuechat.dialects.schemas.tools import calls_schema, either
 from queuechat.dialects.speech import Manner
@@ -19,7 +20,8 @@ _OF_JSON = ("json_schema", "json_object")
 
 
 def order_of(body: ChatRequest, slip: Slip, idem: tuple[str, str] | None = None) -> Order:
-    """Raises UnsupportedParameter for what the model cannot: call tools, be made to, keep to a form, tell logprobs."""
+    """Raises UnsupportedParameter for what the model cannot: call tools, be made to, keep to a form, tell logprobs, see;
+    InvalidImage for what is no image."""
     if body.logprobs and not slip.card.logprobs:
         raise UnsupportedParameter(f"the model {body.model!r} tells no logprobs: leave them out", param="logprobs")
     grammar = _grammar(body, slip.card)
@@ -38,13 +40,14 @@ def order_of(body: ChatRequest, slip: Slip, idem: tuple[str, str] | None = None)
         deadline_s=slip.deadline_s,
         logprobs=body.alternatives,
         grammar=grammar,
+        images=images_of(body, slip),
     )
     return Order(
         jobs=with_choices(first, body.choices, [choice_id(slip.id, k) for k in range(body.choices)]),
         name=body.model,
         siblings=body.choices,
         include_usage=body.include_usage,
-        ignored=[*body.ignored, *_unheld(body, grammar)],
+        ignored=[*body.ignored, *_unheld(body, grammar), *unheeded(body)],
         idem=idem,
         manner=_manner(body, slip.card, grammar),
         showing=Showing(slip.reasoning_field, body.legacy, bool(body.logprobs)),

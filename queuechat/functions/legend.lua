@@ -22,13 +22,14 @@
 -- The clock is Redis': hosts may disagree with each other, nobody disagrees with TIME.
 
 -- Raise it with every change: a server keeps the library of the latest revision that it was brought.
-local REVISION = 4
+local REVISION = 5
 
 local GROUP = 'workers'
 local LANES = { 'jobs', 'bulk' }
 local SILENCE_MS = 3000 -- less than a lease by two beats: what is renewed each second may be that old when a silence begins
 local STUCK_MS = 1000
 local KEEP_MS = 900000
+local KEEP_JOB_BYTES = 256 * 1024 -- a longer request goes with its end, unless it becomes a dead letter
 local KEEP_DEAD_MS = 7 * 86400000 -- a dead letter can be redriven for so long
 local KEEP_SPENT_MS = 400 * 86400000
 local IDEM_MS = 86400000

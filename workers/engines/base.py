@@ -23,12 +23,21 @@ Everything that is text (templates, detokenising, stop strings) is above the eng
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 from queuechat.errors import InvalidRequest, UnsupportedParameter
 from queuechat.protocol import MAX_LOGPROBS, Grammar, GrammarKind, Logprob, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A prompt with images: its ids, as many placeholders as they need among them, and what else the model is given
+    beside these, by the names of its arguments (tensors)."""
+
+    ids: Sequence[int]
+    inputs: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,7 @@ class Prompt:
     sampling: Sampling = field(default_factory=Sampling)
     logprobs: int | None = None
     grammar: Grammar | None = None  # then the ends of the vocabulary end the sequence, whatever `stop_ids` says
+    sight: Sight | None = None  # then `prompt_ids` are its ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +94,7 @@ class Caps:
     device: str
     grammars: frozenset[GrammarKind] = frozenset()
     logprobs: bool = False
+    vision: bool = False
 
 
 class Vocabulary(Protocol):
@@ -152,8 +163,10 @@ def refuse_unknown(ids: Sequence[int], size: int, *, param: str) -> None:
 
 
 def refuse_beyond(prompt: Prompt, caps: Caps) -> None:
-    """Raises UnsupportedParameter for logprobs and grammars that an engine does not have, InvalidRequest for too many
-    logprobs."""
+    """Raises UnsupportedParameter for images, logprobs and grammars that an engine cannot do, InvalidRequest for too
+    many logprobs."""
+    if prompt.sight is not None and not caps.vision:
+        raise UnsupportedParameter("this model sees no images: leave them out", param="messages")
     if prompt.logprobs is not None:
         if not caps.logprobs:
             raise UnsupportedParameter("this model's engine has no logprobs: leave them out", param="logprobs")

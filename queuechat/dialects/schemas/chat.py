@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from queuechat.dialects.schemas.base import Generation, Tokens
 from queuechat.dialects.schemas.constraints import Constraints
-from queuechat.dialects.schemas.messages import Message
+from queuechat.dialects.schemas.messages import ImagePart, Message
 from queuechat.dialects.schemas.refusals import CHAT, refuse_reserved
 from queuechat.dialects.schemas.tools import Toolbox
 from queuechat.errors import InvalidRequest
@@ -56,6 +56,14 @@ class ChatRequest(Toolbox, Constraints, Generation):
             return {}
         thinks = self.reasoning_effort not in _NO_THOUGHTS
         return {"reasoning_effort": self.reasoning_effort, "enable_thinking": thinks}
+
+    def pictures(self) -> list[tuple[str, ImagePart]]:
+        """Its images in order, each with its path in the body."""
+        return [
+            (f"messages[{turn}].content[{place}]", part)
+            for turn, message in enumerate(self.messages)
+            for place, part in message.images
+        ]
 
     def turns(self) -> list[dict[str, Any]]:
         """The messages for the worker's template."""
