@@ -66,8 +66,8 @@ class Fetcher:
     def _admitted(self, place: Place) -> Place:
         if not self._allowed.admits(place):
             raise NoPlace(
-                f"leads to {place.scheme}://{place.authority}, from where this server fetches no images: send the image "
-                "as a data: URL, or let the operator add the host to QUEUECHAT_IMAGE_HOSTS"
+                f"leads to {place.scheme}://{place.authority}, from where this server fetches no images: send it as "
+                "a data: URL, or let the operator add the host to QUEUECHAT_IMAGE_HOSTS"
             )
         return place
 
