@@ -16,6 +16,11 @@ from queuechat.settings import Settings
 MAX_HOPS = 3  #: redirects
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TYPES = frozenset({b"image/png", b"image/jpeg", b"image/jpg", b"image/webp", b"image/gif"})
+_HEADERS: dict[bytes | str, bytes | str] = {
+    "accept": "image/*",
+    "accept-encoding": "identity",
+    "user-agent": "queuechat",
+}
 _CONNECTIONS = 32
 
 
@@ -60,7 +65,7 @@ class Fetcher:
             found = await self._get(place)
             if isinstance(found, bytes):
                 return found
-            url = urljoin(place.url, found)
+            url = _joined(place.url, found)
         raise NoPlace(f"is redirected more than {MAX_HOPS} times")
 
     def _admitted(self, place: Place) -> Place:
@@ -73,12 +78,7 @@ class Fetcher:
 
     async def _get(self, place: Place) -> bytes | str:
         """The content, or where it is said to be instead."""
-        headers = {
-            "host": place.authority,
-            "accept": "image/*",
-            "accept-encoding": "identity",
-            "user-agent": "queuechat",
-        }
+        headers = _HEADERS | {"host": place.authority}
         url = httpcore.URL(
             scheme=place.scheme.encode(), host=place.host.encode(), port=place.port, target=place.target.encode()
         )
@@ -109,3 +109,10 @@ class Fetcher:
             if len(content) > self._limit:
                 raise NoPlace(f"leads to more than {self._limit} bytes")
         return bytes(content)
+
+
+def _joined(base: str, location: str) -> str:
+    try:
+        return urljoin(base, location)
+    except ValueError:
+        raise NoPlace("is redirected to what is no valid URL") from None

@@ -20,8 +20,8 @@ _OF_JSON = ("json_schema", "json_object")
 
 
 def order_of(body: ChatRequest, slip: Slip, idem: tuple[str, str] | None = None) -> Order:
-    """Raises UnsupportedParameter for what the model cannot: call tools, be made to, keep to a form, tell logprobs, see;
-    InvalidImage for what is no image."""
+    """Raises UnsupportedParameter for what the model cannot: call tools, be made to, keep to a form, tell logprobs or
+    see; InvalidImage for what is no image."""
     if body.logprobs and not slip.card.logprobs:
         raise UnsupportedParameter(f"the model {body.model!r} tells no logprobs: leave them out", param="logprobs")
     grammar = _grammar(body, slip.card)
