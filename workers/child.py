@@ -66,7 +66,11 @@ def _transformers(spec: Spec) -> Engine:
         source = str(
             import_module("workers.convert").converted(Path(source), cache_dir=Path(spec.cache_dir) / "models")
         )
-    engine: Engine = import_module("workers.engines.transformers").TransformersEngine(
+    module = import_module("workers.engines.transformers")
+    kind = module.TransformersEngine
+    if import_module("workers.engines.vision_model").sees(source, spec.revision):
+        kind = import_module("workers.engines.vision").VisionEngine
+    engine: Engine = kind(
         source,
         device=spec.device,
         dtype=spec.dtype,

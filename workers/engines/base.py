@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 from queuechat.errors import InvalidRequest, UnsupportedParameter
 from queuechat.protocol import MAX_LOGPROBS, Grammar, GrammarKind, Logprob, Sampling
@@ -115,6 +115,18 @@ class Vocabulary(Protocol):
 
     def bytes_of(self, id: int) -> bytes:
         """What one token stands for inside a text, maybe a part of a UTF-8 character; a special one as it is named."""
+
+
+@runtime_checkable
+class SeeingVocabulary(Vocabulary, Protocol):
+    """Of a model that takes images."""
+
+    def see(self, text: str, images: Sequence[Any]) -> Sight:
+        """A rendered prompt with its images, which are of PIL, in order.
+
+        Raises:
+            InvalidImage: the model's processor cannot use one, or the prompt has no place for them.
+        """
 
 
 class Engine(Protocol):
