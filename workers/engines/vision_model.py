@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+from transformers.utils import is_torchvision_available
 
 from queuechat.errors import InvalidImage, Misconfigured
 from workers.engines.base import Sight
@@ -55,8 +56,9 @@ def load_seeing(source: str, revision: str | None, **options: Any) -> tuple[Load
     loaded = load(source, revision=revision, auto=AutoModelForImageTextToText, **options)
     try:
         processor = AutoProcessor.from_pretrained(source, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        raise Misconfigured(f"cannot load the processor of {source}: {error}") from error
+    except Exception as error:  # without torchvision some processors fail in odd ways
+        hint = "" if is_torchvision_available() else "; some need torchvision: pip install 'queuechat[vision]'"
+        raise Misconfigured(f"cannot load the processor of {source}: {error}{hint}") from error
     if getattr(processor, "tokenizer", None) is None:
         raise Misconfigured(f"{source} has no processor for images: its preprocessor_config.json is missing")
     generation = loaded.model.generation_config

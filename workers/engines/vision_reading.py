@@ -26,8 +26,9 @@ class NoNumbers(QueuechatError):
 class Reading:
     """`at` is the offset of the next token. `matcher` holds the output to a grammar.
 
-    Prompt and prefix are read in one pass, with the images; after that it is one token at a time. The inputs go the way
-    that `generate` of transformers sends them, so that each model gets its own positions and masks.
+    The prompt is read with its images, then the prefix without them (the model may have said a placeholder), then
+    one token at a time. The inputs go the way that `generate` of transformers sends them, so that each model gets its
+    own positions and masks.
     """
 
     def __init__(self, model: Any, prompt: Prompt, matcher: Any = None):
@@ -35,7 +36,7 @@ class Reading:
         self.at = len(prompt.prefix_ids)
         self.gone = False  #: nobody waits for it any more
         self._model, self._matcher = model, matcher
-        self._ids = torch.tensor([[*prompt.prompt_ids, *prompt.prefix_ids]], device=model.device)
+        self._ids = torch.tensor([list(prompt.prompt_ids)], device=model.device)
         self._given: dict[str, Any] = {}
         self._history: History | None = None
         if matcher is not None:
@@ -69,21 +70,29 @@ class Reading:
 
     def _forward(self) -> Tensor:
         """Logits of the next token, [1, vocab]."""
-        first = not self._given
-        if first:
-            self._given = self._first_inputs()
+        if self._given:
+            return self._read(1)
+        self._given = self._first_inputs()
+        prefix = self.prompt.prefix_ids
+        logits = self._read(None, then=len(prefix) or 1)
+        if not prefix:
+            return logits
+        self._ids = torch.cat([self._ids, torch.tensor([list(prefix)], device=self._ids.device)], dim=1)
+        return self._read(len(prefix))
+
+    def _read(self, last: int | None, then: int = 1) -> Tensor:
+        """Runs the model over the `last` ids, None for the prompt with its images; so many come `then`."""
         inputs = self._model.prepare_inputs_for_generation(
-            self._ids, next_sequence_length=None if first else 1, is_first_iteration=first, **self._given
+            self._ids, next_sequence_length=last, is_first_iteration=last is None, **self._given
         )
         out = self._model(**inputs, return_dict=True)
-        self._given = self._model._update_model_kwargs_for_generation(out, self._given)
+        self._given = self._model._update_model_kwargs_for_generation(out, self._given, num_new_tokens=then)
         logits: Tensor = out.logits[:, -1, :]
         return logits
 
     def _first_inputs(self) -> dict[str, Any]:
-        seen = self.prompt.sight.inputs if self.prompt.sight else {}
         given = {
-            **self._on_device(seen),
+            **self._on_device(self.prompt.sight.inputs if self.prompt.sight else {}),
             "attention_mask": torch.ones_like(self._ids),
             "past_key_values": DynamicCache(config=self._model.config.get_text_config()),
             "use_cache": True,
@@ -93,20 +102,14 @@ class Reading:
         return given | {"position_ids": self._model._prepare_position_ids_for_generation(self._ids, given)}
 
     def _on_device(self, seen: Mapping[str, Any]) -> dict[str, Any]:
-        """The processor's tensors; those that speak of each token go on over the prefix."""
-        placed: dict[str, Any] = {}
-        for name, value in seen.items():
-            if not isinstance(value, Tensor):
-                placed[name] = value
-                continue
-            numbers = value.to(self._model.device, self._model.dtype if value.is_floating_point() else value.dtype)
-            placed[name] = self._extended(name, numbers) if name.endswith("token_type_ids") else numbers
-        return placed
-
-    def _extended(self, name: str, types: Tensor) -> Tensor:
-        more = self._ids.shape[1] - types.shape[-1]
-        tail = types[..., -1:] if name == "token_type_ids" else torch.zeros_like(types[..., -1:])
-        return torch.cat([types, tail.expand(*types.shape[:-1], more)], dim=-1)
+        """The processor's tensors, in the model's dtype where they are no integers."""
+        device, dtype = self._model.device, self._model.dtype
+        return {
+            name: value.to(device, dtype if value.is_floating_point() else value.dtype)
+            if isinstance(value, Tensor)
+            else value
+            for name, value in seen.items()
+        }
 
     def _heard(self, logits: Tensor) -> History | None:
         if not needs_history(self.prompt.sampling):
