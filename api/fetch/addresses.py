@@ -11,10 +11,12 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 _NAT64 = IPv6Network("64:ff9b::/96")
-#: They carry an IPv4 address in a way that nobody needs any more, or that only the local network understands.
-_TUNNELS = tuple(map(IPv6Network, ("::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16", "fec0::/10", "5f00::/16")))
-#: Public by its number, yet it answers with the secrets of the machine: Azure's wire server.
-_METADATA = frozenset({IPv4Address("168.63.129.16")})
+#: Not for anybody's images, though `ipaddress` of some Python versions takes them for public: protocol assignments, ways
+#: to carry IPv4 in IPv6, segment routing, documentation, and Azure's wire server, which tells secrets of its machine.
+_ODD: tuple[Network, ...] = (
+    *map(IPv4Network, ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32")),
+    *map(IPv6Network, ("::/96", "64:ff9b:1::/48", "2001::/23", "2002::/16", "3fff::/20", "5f00::/16", "fec0::/10")),
+)
 
 
 def networks(words: Sequence[str]) -> tuple[Network, ...]:
@@ -45,7 +47,7 @@ def _unwrapped(address: Address) -> Address:
 
 
 def _public(address: Address) -> bool:
-    if isinstance(address, IPv6Address) and (address.scope_id or any(address in tunnel for tunnel in _TUNNELS)):
+    if any(address in network for network in _ODD if network.version == address.version):
         return False
     odd = address.is_multicast or address.is_reserved or address.is_unspecified or address.is_private
-    return address.is_global and not odd and not address.is_loopback and address not in _METADATA
+    return address.is_global and not odd and not address.is_loopback

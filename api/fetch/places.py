@@ -67,7 +67,7 @@ def place_of(url: str) -> Place:
 def _host(parts: SplitResult) -> str:
     host = (parts.hostname or "").removesuffix(".")
     try:
-        if "[" in parts.netloc:
+        if "[" in parts.netloc and "%" not in host:  # a zone is of this machine
             return str(IPv6Address(host))
         if _NUMBER.fullmatch(host.rpartition(".")[2]):
             return str(IPv4Address(host))  # and not one of the other ways to write it
