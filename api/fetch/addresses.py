@@ -11,7 +11,7 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 _NAT64 = IPv6Network("64:ff9b::/96")
-#: Not for anybody's images, though `ipaddress` of some Python versions takes them for public: protocol assignments, ways
+#: Not for anybody's images, though `ipaddress` of some versions takes them for public: protocol assignments, ways
 #: to carry IPv4 in IPv6, segment routing, documentation, and Azure's wire server, which tells secrets of its machine.
 _ODD: tuple[Network, ...] = (
     *map(IPv4Network, ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32")),
