@@ -46,7 +46,6 @@ class Reading:
     def over(self) -> bool:
         return self.at >= self.prompt.max_new
 
-    @torch.inference_mode()
     def step(self) -> tuple[int, Said | None]:
         """The next token, and how likely it was if that was asked.
 
@@ -54,6 +53,10 @@ class Reading:
             NoNumbers: the model computes none.
             InvalidRequest: the grammar cannot go on.
         """
+        with torch.inference_mode():
+            return self._step()
+
+    def _step(self) -> tuple[int, Said | None]:
         logits = self._forward().float()
         if not math.isfinite(float(logits.amax())):
             raise NoNumbers(NO_NUMBERS_HERE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -75,12 +75,18 @@ async def web() -> AsyncIterator[Web]:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def fetcher(web: Web, *hosts: str, networks: str = "127.0.0.0/8", **settings: object) -> aclosing[Fetcher]:
+@asynccontextmanager
+async def fetcher(web: Web, *hosts: str, networks: str = "127.0.0.0/8", **settings: object) -> AsyncIterator[Fetcher]:
     allowed = ",".join(hosts or (f"http://cdn.test:{web.port}",))
-    given = {"_env_file": None, "image_hosts": allowed, "image_networks": networks, **settings}
-    made = Fetcher(Settings(**given), web.resolve)  # type: ignore[arg-type]
-    made.aclose = made.close  # type: ignore[attr-defined]
-    return aclosing(made)  # type: ignore[type-var]
+    async with one_with(web, image_hosts=allowed, image_networks=networks, **settings) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def one_with(web: Web, **settings: object) -> AsyncIterator[Fetcher]:
+    opened = Fetcher(Settings(**{"_env_file": None, **settings}), web.resolve)  # type: ignore[arg-type]
+    yield opened
+    await opened.close()
 
 
 async def refusal(web: Web, url: str, *hosts: str, **settings: object) -> str:
@@ -116,16 +122,10 @@ async def test_a_host_that_is_not_listed_is_neither_resolved_nor_asked(web: Web)
 
 
 async def test_nothing_is_fetched_by_default(web: Web) -> None:
-    async with aclosing_default(web) as opened:
+    async with one_with(web) as opened:
         with pytest.raises(InvalidImage, match="QUEUECHAT_IMAGE_HOSTS"):
             await opened.fetch("https://cdn.test/cat.png", WHERE)
     assert web.looked_up == []
-
-
-def aclosing_default(web: Web) -> aclosing[Fetcher]:
-    made = Fetcher(Settings(_env_file=None), web.resolve)  # type: ignore[call-arg]
-    made.aclose = made.close  # type: ignore[attr-defined]
-    return aclosing(made)  # type: ignore[type-var]
 
 
 @pytest.mark.parametrize(
