@@ -5,7 +5,7 @@
 --   jobs, bulk      stream  ids that wait or run, group "workers"; an entry goes with its job's end.
 --                           Who waits is taken out of order (see room.lua), so the last delivered id says nothing
 --   jobs:turns, jobs:of:<tenant>, bulk:…    zsets   the waiting room, see room.lua
---   job:<id>        hash    job (the request), state, lane, sid (its stream entry), own (fencing nonce of the owner,
+--   job:<id>        hash    job (the request; a long one goes with its end), state, lane, sid (its stream entry), own (fencing nonce of the owner,
 --                           "<worker>/<life>.<random>", empty when nobody runs it), worker (who ran it last), epoch, next
 --                           (offset), hash (of the token ids before next), from (next at the start of this epoch),
 --                           crashes and kills (owners in a row that died of themselves, or that somebody killed or nobody
