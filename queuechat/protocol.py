@@ -195,13 +195,12 @@ def decode_event(raw: bytes) -> Chunk | End:
     if verdict is None:
         logprobs = [Logprob.unpack(packed) for packed in body.get("l", [])]
         return Chunk(body["o"], body["n"], body.get("t", ""), body.get("i", []), body.get("v", ""), logprobs)
-    error = verdict.get("error")
     return End(
         reason=Reason(verdict["reason"]),
         offset=body["o"],
         text=verdict.get("text", ""),
         prompt_tokens=verdict.get("prompt_tokens", 0),
-        error=Failure(**error) if error else None,
+        error=Failure(**verdict["error"]) if verdict.get("error") else None,
         times=Times(*body["at"]),
     )
 
