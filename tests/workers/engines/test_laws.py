@@ -359,7 +359,8 @@ def bound(driver: Driver) -> None:
 
 @pytest.mark.parametrize("grammar", [SCHEMA, NUMBER, CHOICE, SUM, Grammar("json_object")], ids=lambda g: g.kind)
 async def test_a_grammar_is_obeyed_or_refused_by_name(driver: Driver, grammar: Grammar) -> None:
-    prompt = driver.prompt(RIVER, 100, sampling=Sampling(seed=4), grammar=grammar)
+    room = 800 if driver.kind == "vision" else 100  # with random weights it is in no hurry to end a string
+    prompt = driver.prompt(RIVER, room, sampling=Sampling(seed=4), grammar=grammar)
     if grammar.kind not in driver.engine.caps.grammars:
         with pytest.raises(UnsupportedParameter) as caught:
             driver.engine.admit(prompt)
