@@ -15,8 +15,10 @@ from starlette.middleware.cors import CORSMiddleware
 
 from api import docs, openapi, problems
 from api.auth import Auth
+from api.fetch.fetcher import Fetcher
 from api.house import House
 from api.limits import BodyLimit, Door
+from api.pictures import room_for
 from api.routes import (
     anthropic,
     batches,
@@ -49,6 +51,7 @@ from queuechat.settings import Settings
 log = logging.getLogger(__name__)
 
 _FORM_BYTES = 64 << 10  # what a form has beside its file
+_WITH_IMAGES = ("/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/chat", "/api/generate")
 _EXPOSED = [
     "x-request-id",
     "request-id",
@@ -63,13 +66,14 @@ _EXPOSED = [
 
 def create_app(settings: Settings, bus_url: str) -> FastAPI:
     """An app that opens its connections when it starts and closes them when it ends."""
+    fetcher = Fetcher(settings)
     app = FastAPI(
         title="queuechat",
         version=__version__,
         description="OpenAI's API over a queue in Redis.",
         docs_url=None,
         redoc_url=None,
-        lifespan=lambda app: _open(app, settings, bus_url),
+        lifespan=lambda app: _open(app, settings, bus_url, fetcher),
         middleware=_doors(settings),
         redirect_slashes=False,
     )
@@ -110,7 +114,7 @@ def _doors(settings: Settings) -> list[Middleware]:
         allow_headers=["*"],
         expose_headers=_EXPOSED,
     )
-    paths = {"/v1/files": settings.file_limit + _FORM_BYTES}
+    paths = {"/v1/files": settings.file_limit + _FORM_BYTES} | dict.fromkeys(_WITH_IMAGES, room_for(settings))
     inner = [
         Middleware(Door),
         Middleware(BodyLimit, limit=settings.body_limit, paths=paths),
@@ -127,7 +131,7 @@ async def _expire_unserved(bus: Bus, roster: Roster) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _open(app: FastAPI, settings: Settings, bus_url: str) -> AsyncIterator[None]:
+async def _open(app: FastAPI, settings: Settings, bus_url: str, fetcher: Fetcher) -> AsyncIterator[None]:
     async with contextlib.AsyncExitStack() as stack:
         bus = Bus(bus_url)
         stack.push_async_callback(bus.close)
@@ -153,9 +157,11 @@ async def _open(app: FastAPI, settings: Settings, bus_url: str) -> AsyncIterator
         allowance = await stack.enter_async_context(Allowance(bus))
         chores = Chores(bus_url)
         stack.push_async_callback(chores.close)
+        stack.push_async_callback(fetcher.close)
         app.state.house = House(
             *(settings, bus, client, roster, keys, allowance, Rates(bus)),
             store=Directory(settings.files_dir),
             chores=chores,
+            fetcher=fetcher,
         )
         yield

@@ -8,6 +8,7 @@ from typing import cast
 from starlette.requests import Request
 
 from api.drain import Drain
+from api.fetch.fetcher import Fetcher
 from api.metrics import Metrics
 from queuechat.allowance import Allowance
 from queuechat.bus import Bus
@@ -35,6 +36,7 @@ class House:
     drain: Drain = field(default_factory=Drain)
     store: FileStore = field(kw_only=True)
     chores: Chores = field(kw_only=True)
+    fetcher: Fetcher = field(kw_only=True)
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 
 from api.house import House, house_of, ticket_of
+from api.pictures import refuse_much_else
 from api.scope import model_to_use
 from queuechat.dialects.order import Slip
 from queuechat.dialects.schemas import parse
@@ -35,7 +36,9 @@ async def checked(request: Request, kind: type[P], given: Mapping[str, Any] | No
         InvalidRequest: the body cannot be served.
     """
     house_of(request).drain.admit()
-    body = parse(await _body(request), kind, given)
+    raw = await _body(request)
+    refuse_much_else(raw, house_of(request).settings.body_limit)
+    body = parse(raw, kind, given)
     failpoint("body.after")
     return body
 

@@ -13,6 +13,7 @@ import orjson
 
 from api.exchange import Exchange
 from api.house import House
+from api.pictures import room_for
 from queuechat.dialects.responses import Asked, Assembly, assembled
 from queuechat.dialects.responses.asked import PREFIX, outcome_of
 from queuechat.errors import BodyTooLarge, InvalidRequest, PreviousResponseNotFound, QueuechatError, ResponseNotFound
@@ -109,9 +110,9 @@ async def conversation(house: House, tenant: str, id: str) -> tuple[list[dict[st
                 param="previous_response_id",
             )
         size += len(record.asked) + len(orjson.dumps(now["output"]))
-        if size > house.settings.body_limit:
+        if size > (room := room_for(house.settings)):
             raise BodyTooLarge(
-                f"the conversation up to {id!r} has more than the {house.settings.body_limit} bytes of a request",
+                f"the conversation up to {id!r} has more than the {room} bytes of a request",
                 param="previous_response_id",
             )
         parts.append(asked.items + now["output"])

@@ -8,6 +8,7 @@ QueuechatError
 │   ├── BodyTooLarge
 │   ├── HeadTooLarge
 │   ├── RequestTimeout             it did not come in time
+│   ├── InvalidImage               it cannot be read, or may not be fetched
 │   ├── IdempotencyMismatch
 │   ├── ResumeMismatch             there is no such place in the stream
 │   ├── PreviousResponseNotFound   there is nothing to go on from
@@ -98,6 +99,12 @@ class RequestTimeout(InvalidRequest):
     """The request came too slowly, or did not come to its end."""
 
     code = "request_timeout"
+
+
+class InvalidImage(InvalidRequest):
+    """An image is none, is over a limit, or lies where it may not be fetched from; `param` names its part."""
+
+    code = "invalid_image"
 
 
 class IdempotencyMismatch(InvalidRequest):

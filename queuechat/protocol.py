@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
 import orjson
 
+from queuechat.cards import Depth as Depth
+from queuechat.cards import ModelCard as ModelCard
+from queuechat.cards import WorkerCard as WorkerCard
 from queuechat.sampling import Grammar as Grammar
 from queuechat.sampling import GrammarKind as GrammarKind
 from queuechat.sampling import Sampling as Sampling
@@ -23,8 +26,8 @@ from queuechat.tokens import Logprob as Logprob
 from queuechat.tokens import PrefixHash as PrefixHash
 from queuechat.tokens import Read as Read
 from queuechat.tokens import Want as Want
-
-VERSION = b"1"
+from queuechat.wire import VERSION as VERSION
+from queuechat.wire import load
 
 
 class Reason(StrEnum):
@@ -72,6 +75,7 @@ class Job:
     fit: bool = False  #: max_tokens that are over what the context has left are cut to it, not refused
     prompt_logprobs: int | None = None  #: the same as logprobs of the prompt's tokens
     suffix: str | None = None  #: what follows the answer, for models that fill in the middle
+    images: list[str] = field(default_factory=list)  #: base64 of image files, in the order of their parts in messages
 
     def encode(self) -> bytes:
         return VERSION + orjson.dumps(asdict(self), option=orjson.OPT_NON_STR_KEYS)
@@ -79,7 +83,7 @@ class Job:
     @classmethod
     def decode(cls, raw: bytes) -> Job:
         """Raises ValueError for what another release, or nobody, has written."""
-        body = _load(raw)
+        body = load(raw)
         try:
             sampling = body.pop("sampling")
             sampling["logit_bias"] = {int(k): v for k, v in sampling["logit_bias"].items()}
@@ -186,96 +190,22 @@ def decode_event(raw: bytes) -> Chunk | End:
     Raises:
         ValueError: the version byte is not ours, or the rest is not such an event.
     """
-    body = _load(raw)
+    body = load(raw)
     verdict = body.get("end")
     if verdict is None:
         logprobs, prompt = ([Logprob.unpack(packed) for packed in body.get(key, [])] for key in "lp")
         return Chunk(body["o"], body["n"], body.get("t", ""), body.get("i", []), body.get("v", ""), logprobs, prompt)
-    error = verdict.get("error")
     return End(
         reason=Reason(verdict["reason"]),
         offset=body["o"],
         text=verdict.get("text", ""),
         prompt_tokens=verdict.get("prompt_tokens", 0),
-        error=Failure(**error) if error else None,
+        error=Failure(**verdict["error"]) if verdict.get("error") else None,
         times=Times(*body["at"]),
         read=Read(**verdict["read"]) if "read" in verdict else None,
         stop=verdict.get("stop", ""),
         prompt=[Logprob.unpack(packed) for packed in verdict.get("prompt", [])],
     )
-
-
-@dataclass(frozen=True, slots=True)
-class ModelCard:
-    """What a model is; the same for all its workers."""
-
-    name: str
-    aliases: list[str] = field(default_factory=list)
-    context_length: int = 0
-    engine: str = ""
-    source: str = ""
-    embeds: bool = False
-    tool_format: str = ""  #: how it writes calls of tools
-    reasoning: str = ""  #: the tag around its thoughts
-    resume: Literal["exact", "distribution"] = "distribution"
-    created: int = 0
-    grammars: list[str] = field(default_factory=list)  #: kinds of grammar that it can be held to
-    logprobs: bool = False
-    generates: bool = True  #: false for one that only makes embeddings
-    chats: bool = True  #: whether it has a chat template
-    scores: bool = False  #: whether it tells the log probabilities of prompts
-    fim: bool = False  #: whether it fills in the middle, between a prompt and a suffix
-
-    def encode(self) -> bytes:
-        return VERSION + orjson.dumps(asdict(self))
-
-    @classmethod
-    def decode(cls, raw: bytes) -> ModelCard:
-        return cls(**_known(cls, _load(raw)))
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerCard:
-    """A live worker and its load; renewed each second, gone three seconds after its last breath."""
-
-    id: str
-    model: str
-    aliases: list[str] = field(default_factory=list)
-    engine: str = ""
-    device: str = ""
-    host: str = ""
-    pid: int = 0
-    state: Literal["loading", "ready", "draining", "restarting"] = "loading"
-    running: int = 0
-    capacity: int = 0
-    tokens_per_s: float = 0.0
-    tokens: int = 0
-    restarts: int = 0
-    started: int = 0
-
-    def encode(self) -> bytes:
-        return VERSION + orjson.dumps(asdict(self))
-
-    @classmethod
-    def decode(cls, raw: bytes) -> WorkerCard:
-        return cls(**_known(cls, _load(raw)))
-
-
-@dataclass(frozen=True, slots=True)
-class Depth:
-    """How deep a model's queues are.
-
-    `finished_per_s` is over the last jobs that ended, `pace_s` the seconds until the next place in the waiting room is
-    free, from how long they ran and how many run at a time; 0 when unknown.
-    """
-
-    waiting: int = 0
-    running: int = 0
-    bulk_waiting: int = 0
-    oldest_ms: int = 0
-    dead: int = 0
-    finished_per_s: float = 0.0
-    pace_s: float = 0.0
 
 
 def new_id() -> str:
@@ -286,18 +216,3 @@ def new_id() -> str:
 def choice_id(request_id: str, choice: int) -> str:
     """The job id of a choice: the request's own for the first, `<request>.<k>` for the others."""
     return request_id if choice == 0 else f"{request_id}.{choice}"
-
-
-def _known(kind: type, body: dict[str, Any]) -> dict[str, Any]:
-    """A card may say more than this release knows; a job may not, since every field of it changes the answer."""
-    names = {f.name for f in fields(kind)}
-    return {name: value for name, value in body.items() if name in names}
-
-
-def _load(raw: bytes) -> dict[str, Any]:
-    if raw[:1] != VERSION:
-        raise ValueError(f"wire version {raw[:1]!r} is not {VERSION!r}: another release of queuechat wrote this")
-    body = orjson.loads(raw[1:])
-    if not isinstance(body, dict):
-        raise ValueError("a wire value is a JSON object")
-    return body

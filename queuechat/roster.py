@@ -47,6 +47,7 @@ def capabilities(card: ModelCard) -> list[str]:
         "tools": bool(card.tool_format),
         "json_schema": "json_schema" in card.grammars,
         "reasoning": bool(card.reasoning),
+        "vision": card.vision,
         "fim": card.fim,
         "embeddings": card.embeds,
     }

@@ -60,6 +60,17 @@ class Settings(BaseSettings):
     key_pepper: SecretStr = Field(SecretStr(""), description="secret mixed into stored key hashes")
     cors_origins: Words = Field(default_factory=list, description="origins that browsers may call from")
     body_limit: int = Field(1 << 20, gt=0, description="bytes of a request body")
+    image_hosts: Words = Field(
+        default_factory=list, description="hosts that images may be fetched from: name, *.name, name:port, http://name"
+    )
+    image_networks: Words = Field(
+        default_factory=list, description="networks, not public ones, that such hosts may be in, as 10.1.0.0/16"
+    )
+    image_count: int = Field(8, ge=0, description="images of a request; 0: none at all")
+    image_limit: int = Field(8 << 20, gt=0, description="bytes of an image file")
+    image_total: int = Field(16 << 20, gt=0, description="bytes of all images of a request, once for each choice")
+    image_pixels: int = Field(25_000_000, gt=0, description="width times height of an image")
+    image_fetch_s: float = Field(10.0, gt=0, description="seconds in which all images of a request must be fetched")
     file_limit: int = Field(200 << 20, gt=0, description="bytes of an uploaded file")
     queue_limit: int = Field(1000, ge=1, description="requests that may wait for one model")
     key_concurrency: int = Field(0, ge=0, description="requests an API key may have running at a time; 0: any number")
@@ -88,7 +99,7 @@ class Settings(BaseSettings):
     log_level: str = Field("info", description="debug, info, warning or error")
     log_json: bool = Field(False, description="log lines as JSON")
 
-    @field_validator("api_keys", "cors_origins", mode="before")
+    @field_validator("api_keys", "cors_origins", "image_hosts", "image_networks", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value

@@ -66,9 +66,7 @@ def _transformers(spec: Spec) -> Engine:
         source = str(
             import_module("workers.convert").converted(Path(source), cache_dir=Path(spec.cache_dir) / "models")
         )
-    encodes = import_module("workers.engines.hf_encoder").is_encoder(source, spec.revision)
-    module, name = ("encoder", "EncoderEngine") if encodes else ("transformers", "TransformersEngine")
-    engine: Engine = getattr(import_module(f"workers.engines.{module}"), name)(
+    engine: Engine = _hf_kind(source, spec.revision)(
         source,
         device=spec.device,
         dtype=spec.dtype,
@@ -78,6 +76,15 @@ def _transformers(spec: Spec) -> Engine:
         threads=spec.threads,
     )
     return engine
+
+
+def _hf_kind(source: str, revision: str | None) -> Any:
+    """The class of the engine for a model of Hugging Face's."""
+    if import_module("workers.engines.hf_encoder").is_encoder(source, revision):
+        return import_module("workers.engines.encoder").EncoderEngine
+    if import_module("workers.engines.vision_model").sees(source, revision):
+        return import_module("workers.engines.vision").VisionEngine
+    return import_module("workers.engines.transformers").TransformersEngine
 
 
 def _llamacpp(spec: Spec) -> Engine:
@@ -114,7 +121,7 @@ _BUILDERS = {"echo": _echo, "transformers": _transformers, "llamacpp": _llamacpp
 
 def _told(caps: Caps, speech: Speech) -> dict[str, Any]:
     abilities = {"generates": caps.generates, "chats": caps.generates and bool(speech.template)}
-    abilities |= {"scores": caps.scores, "fim": speech.fim is not None}
+    abilities |= {"scores": caps.scores, "fim": speech.fim is not None, "vision": caps.vision}
     return {"tool_format": speech.tool_format, "reasoning": speech.reasoning, "abilities": abilities}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from queuechat.bus import Bus, Claim
@@ -46,10 +47,12 @@ class Intake:
 
     async def _generation(self, claim: Claim) -> Generation:
         job = claim.job
-        prompt_ids = await self._prompt_ids(job)
+        sight = await self._in_thread(self._speech.see, job) if job.images else None
+        prompt_ids = list(sight.ids) if sight else await self._prompt_ids(job)
         prefix_ids = await self._delivered(claim) if claim.offset else []
         # The engine may still be busy ending an earlier epoch of the same job: its events must not be taken for ours.
         prompt = prompt_of(job, f"{job.id}#{claim.epoch}", prompt_ids, prefix_ids, self._speech, self._caps)
+        prompt = replace(prompt, sight=sight)
         opening = self._speech.opening(job, prompt_ids)
         decoder = self._speech.decoder(job)
         transcript = Transcript(decoder, stop=job.stop, stop_ids=prompt.stop_ids, opening=opening)

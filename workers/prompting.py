@@ -10,7 +10,8 @@ from queuechat.dialects.speech import markers
 from queuechat.dialects.speech.manner import tags
 from queuechat.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
 from queuechat.protocol import Job, Read
-from workers.engines.base import Caps, Prompt, Vocabulary, refuse_unknown
+from workers.engines.base import Caps, Prompt, SeeingVocabulary, Sight, Vocabulary, refuse_unknown
+from workers.pictures import opened
 from workers.text.calling import in_words, speaks_of_tools, with_short_ids
 from workers.text.grammar import check_grammar
 from workers.text.middle import Middle, middle_of
@@ -90,6 +91,8 @@ class Speech:
     def _ids(self, job: Job) -> list[int]:
         if job.suffix is not None:
             return self._around(job)
+        if job.images:
+            return list(self.see(job).ids)
         if job.messages is not None:
             return self._chat(job)
         if isinstance(job.prompt, str):
@@ -104,7 +107,22 @@ class Speech:
         head = encode("", add_special=job.add_special)
         return head + self.fim.around(before, encode(job.suffix or "", add_special=False))
 
+    def see(self, job: Job) -> Sight:
+        """The prompt of a job that has images.
+
+        Raises:
+            UnsupportedParameter: the model sees none.
+            InvalidImage: one cannot be read.
+            InvalidRequest: the template refuses these messages.
+        """
+        if not isinstance(self.vocabulary, SeeingVocabulary):
+            raise UnsupportedParameter(f"the model {job.model!r} takes text only: leave images out", param="messages")
+        return self.vocabulary.see(self._text(job), opened(job.images))
+
     def _chat(self, job: Job) -> list[int]:
+        return self.vocabulary.encode(self._text(job), add_special=False)
+
+    def _text(self, job: Job) -> str:
         if not self.template:
             raise InvalidRequest(
                 f"the model {job.model!r} has no chat template: use /v1/completions, or start its worker with "
@@ -115,8 +133,7 @@ class Speech:
             raise InvalidRequest("a template argument cannot be called 'special_tokens'", param="chat_template_kwargs")
         args = job.template_args | ({"tools": job.tools} if job.tools and self._knows_tools else {})
         messages = self._messages(job)
-        text = render(self.template, messages, special_tokens=self.vocabulary.special_tokens, **args)
-        return self.vocabulary.encode(text, add_special=False)
+        return render(self.template, messages, special_tokens=self.vocabulary.special_tokens, **args)
 
     def _messages(self, job: Job) -> list[dict[str, Any]]:
         """The messages as the template understands them.

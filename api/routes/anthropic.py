@@ -12,6 +12,7 @@ from api.answering import StreamedAnswer, WholeAnswer
 from api.house import house_of, ticket_of
 from api.named import NamedFrames
 from api.openapi import EVENTS, body_of
+from api.pictures import with_pictures
 from api.reading import ReadAnswer
 from queuechat.dialects.anthropic import WholeMessage, as_chat, order_of
 from queuechat.dialects.reading import reading_of
@@ -25,8 +26,10 @@ async def create_message(request: Request) -> Response:
     """Answer a conversation, whole or as named server-sent events."""
     house, ticket = house_of(request), ticket_of(request)
     body, model = await intake.read(request, MessagesRequest)
+    asked = as_chat(body)
     slip = intake.slip_of(request, house, model, stream=bool(body.stream))
-    order = order_of(body, as_chat(body), slip, await intake.idem_of(request))
+    slip = await with_pictures(request, slip, asked)
+    order = order_of(body, asked, slip, await intake.idem_of(request))
     if not body.stream:
         return WholeAnswer(house, ticket, order, WholeMessage(order))
     opening = functools.partial(NamedFrames, order)
@@ -37,8 +40,9 @@ async def create_message(request: Request) -> Response:
 async def count_tokens(request: Request) -> Response:
     """How many tokens a conversation has, as the model's template writes it."""
     body, model = await intake.read(request, PromptRequest)
-    slip = intake.slip_of(request, house_of(request), model, stream=False)
-    order = order_of(body, as_chat(body), slip)
+    asked = as_chat(body)
+    slip = await with_pictures(request, intake.slip_of(request, house_of(request), model, stream=False), asked)
+    order = order_of(body, asked, slip)
     return ReadAnswer(
         request,
         [replace(order, jobs=[reading_of(order.jobs[0])])],

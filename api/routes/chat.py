@@ -8,6 +8,7 @@ from api import intake
 from api.answering import answer
 from api.house import house_of
 from api.openapi import EVENTS, body_of, shown
+from api.pictures import with_pictures
 from queuechat.dialects import chat
 from queuechat.dialects.schemas import ChatRequest
 from queuechat.dialects.style import CHAT
@@ -26,5 +27,6 @@ async def create_chat_completion(request: Request) -> Response:
     """Answer a conversation, whole or as server-sent events."""
     body, model = await intake.read(request, ChatRequest)
     slip = intake.slip_of(request, house_of(request), model, stream=bool(body.stream))
+    slip = await with_pictures(request, slip, body)
     order = chat.order_of(body, slip, await intake.idem_of(request))
     return answer(request, order, CHAT, stream=bool(body.stream))

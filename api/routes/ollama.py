@@ -10,11 +10,13 @@ from api.answering import StreamedAnswer, WholeAnswer
 from api.house import house_of, ticket_of
 from api.ndjson import LineFrames
 from api.openapi import LINES, body_of
+from api.pictures import with_pictures
 from api.scope import allowed, model_to_show, model_to_use
 from queuechat import __version__
 from queuechat.dialects import ollama
 from queuechat.dialects.ollama.models import row_of, running_row_of, shown
 from queuechat.dialects.ollama.names import untagged
+from queuechat.dialects.schemas import ChatRequest
 from queuechat.dialects.schemas.ollama import (
     OllamaChatRequest,
     OllamaEmbeddingsRequest,
@@ -110,8 +112,10 @@ async def _generate(
     body, model = await intake.read(request, kind, find=_to_use)
     if body.empty:
         return _json(ollama.loaded(body.model, chat=chat))
+    asked = ollama.as_openai(body)
     slip = intake.slip_of(request, house, model, stream=body.streams)
-    order = ollama.order_of(body, ollama.as_openai(body), slip, await intake.idem_of(request))
+    slip = await with_pictures(request, slip, asked) if isinstance(asked, ChatRequest) else slip
+    order = ollama.order_of(body, asked, slip, await intake.idem_of(request))
     if not body.streams:
         return WholeAnswer(house, ticket, order, ollama.WholeLine(order, chat=chat))
     hold_s = intake.hold_of(request, house)

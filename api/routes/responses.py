@@ -15,11 +15,12 @@ from api import intake
 from api.house import house_of, ticket_of
 from api.listing import limit_of, newest_first_of
 from api.openapi import EVENTS, body_of
+from api.pictures import with_pictures
 from api.reading import counted
 from api.responding import ReplayedAnswer, ResponseFrames, respond
 from api.shelf import conversation, resolved, shown, stored
 from queuechat.dialects.order import Slip
-from queuechat.dialects.responses import Asked, Assembly, asked_of, order_of
+from queuechat.dialects.responses import Asked, Assembly, Sights, asked_of, order_of
 from queuechat.dialects.schemas import ResponseRequest
 from queuechat.errors import InvalidRequest, RequestNotFound
 from queuechat.keys import LOG_S
@@ -40,6 +41,7 @@ async def create_response(request: Request) -> Response:
     slip = _slip(request, model, body)
     keep_s = house_of(request).settings.response_ttl_s + slip.deadline_s if body.stored else 0.0
     before, own, previous = await _items(request, body, slip)
+    slip = await with_pictures(request, slip, Sights(body.model, before + own, len(before)))
     order = order_of(body, slip, before + own, await intake.idem_of(request), keep_s=keep_s)
     asked = asked_of(body, order, own, int(time.time()), previous)
     return respond(request, order, asked, keep_s, stream=bool(body.stream))
@@ -51,6 +53,7 @@ async def count_input_tokens(request: Request) -> Response:
     body, model = await intake.read(request, ResponseRequest)
     slip = intake.slip_of(request, house_of(request), model, stream=False)
     before, own, _ = await _items(request, body, slip)
+    slip = await with_pictures(request, slip, Sights(body.model, before + own, len(before)))
     order = order_of(body, slip, before + own)
 
     def show(count: int) -> dict[str, Any]:

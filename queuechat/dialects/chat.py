@@ -10,6 +10,7 @@ import orjson
 from queuechat.client import with_choices
 from queuechat.dialects.message import Showing
 from queuechat.dialects.order import Order, Slip
+from queuechat.dialects.pictures import Pictured, images_of, unheeded
 from queuechat.dialects.schemas.parse import MAX_DEPTH, deeper_than
 from queuechat.dialects.schemas.tools import Function, calls_schema, either
 from queuechat.dialects.speech import Manner
@@ -19,17 +20,14 @@ from queuechat.protocol import Grammar, Job, ModelCard, Sampling, choice_id
 _OF_JSON = ("json_schema", "json_object")
 
 
-class Talk(Protocol):
+class Talk(Pictured, Protocol):
     """What a body asks that continues a conversation; `ChatRequest` says what each of it means."""
 
-    model: str
     ignore_eos: bool | None
     chat_template_kwargs: dict[str, Any] | None
 
     @property
     def legacy(self) -> bool: ...
-    @property
-    def choices(self) -> int: ...
     @property
     def limit(self) -> int | None: ...
     @property
@@ -63,7 +61,8 @@ class Talk(Protocol):
 
 
 def order_of(body: Talk, slip: Slip, idem: tuple[str, str] | None = None) -> Order:
-    """Raises UnsupportedParameter for what the model cannot: call tools, be made to, keep to a form, tell logprobs."""
+    """Raises UnsupportedParameter for what the model cannot: call tools, be made to, keep to a form, tell logprobs or
+    see; InvalidImage for what is no image."""
     slip.refuse_encoders(body.model)
     if body.alternatives is not None and not slip.card.logprobs:
         raise UnsupportedParameter(f"the model {body.model!r} tells no logprobs: leave them out", param="logprobs")
@@ -83,13 +82,14 @@ def order_of(body: Talk, slip: Slip, idem: tuple[str, str] | None = None) -> Ord
         deadline_s=slip.deadline_s,
         logprobs=body.alternatives,
         grammar=grammar,
+        images=images_of(body, slip),
     )
     return Order(
         jobs=with_choices(first, body.choices, [choice_id(slip.id, k) for k in range(body.choices)]),
         name=body.model,
         siblings=body.choices,
         include_usage=body.include_usage,
-        ignored=[*body.ignored, *_unheld(body, grammar)],
+        ignored=[*body.ignored, *_unheld(body, grammar), *unheeded(body)],
         idem=idem,
         manner=_manner(body, slip.card, grammar),
         showing=Showing(slip.reasoning_field, body.legacy, body.alternatives is not None),

@@ -15,13 +15,15 @@ from queuechat.errors import InvalidRequest
 from queuechat.protocol import End, Job, ModelCard
 
 _BYTES = 4  # of a token of text
+_IMAGE = 1000  # tokens of an image: models make from 64 to some 10,000 of one
 
 
 @dataclass(frozen=True, slots=True)
 class Slip:
     """What is known of a request beside its body. `id` is that of its first job, `model` the name that its workers
     listen to; `seed` is for who brought none, so that any worker can go on with the same noise. `card` tells what the
-    model can do, `reasoning_field` where its thoughts are shown."""
+    model can do, `reasoning_field` where its thoughts are shown. `images` are those of the body, checked and as base64;
+    None when nobody has looked at them yet."""
 
     id: str
     model: str
@@ -31,6 +33,7 @@ class Slip:
     seed: int = field(default_factory=lambda: secrets.randbits(32))
     card: ModelCard = field(default_factory=lambda: ModelCard(""))
     reasoning_field: str = "reasoning_content"
+    images: Sequence[str] | None = None
 
     def refuse_encoders(self, name: str) -> None:
         """Raises InvalidRequest when the model, which the user calls `name`, only makes embeddings."""
@@ -103,11 +106,12 @@ class Order:
 
 
 def _about(job: Job) -> int:
-    """A token for each four bytes of text, as is usual; ids are counted."""
+    """A token for each four bytes of text, as is usual, a round number for each image; ids are counted."""
     if isinstance(job.prompt, list):
         return len(job.prompt)
     parts: Sequence[object] = [*(job.messages or job.inputs or [job.prompt]), *job.tools]
-    return sum(len(part) if isinstance(part, list) else -(-len(orjson.dumps(part)) // _BYTES) for part in parts)
+    text = sum(len(part) if isinstance(part, list) else -(-len(orjson.dumps(part)) // _BYTES) for part in parts)
+    return text + _IMAGE * len(job.images)
 
 
 @dataclass(slots=True)

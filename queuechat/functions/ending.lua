@@ -64,6 +64,9 @@ local function finish(p, id, reason, verdict, t)
     redis.call('HSET', key, 'letter', letter)
     keep = KEEP_DEAD_MS
   end
+  if reason ~= 'dead' and redis.call('HSTRLEN', key, 'job') > KEEP_JOB_BYTES then
+    redis.call('HDEL', key, 'job') -- images: nobody asks for them any more
+  end
   settle_idem(v[11], id, reason)
   redis.call('PEXPIRE', key, keep)
   redis.call('PEXPIRE', p .. 'log:' .. id, whole(math.max(keep, tonumber(v[13] or 0))))

@@ -6,7 +6,8 @@
 --                           `reads` only wants its prompt read: it takes no place of the engine, and costs nothing.
 --                           Who waits is taken out of order (see room.lua), so the last delivered id says nothing
 --   jobs:turns, jobs:of:<tenant>, bulk:…, reads:…    zsets   the waiting room, see room.lua
---   job:<id>        hash    job (the request), state, lane, sid (its stream entry), own (fencing nonce of the owner,
+--   job:<id>        hash    job (the request; a long one goes with its end), state, lane, sid (its stream entry), own
+--                           (fencing nonce of the owner,
 --                           "<worker>/<life>.<random>", empty when nobody runs it), worker (who ran it last), epoch, next
 --                           (offset), hash (of the token ids before next), from (next at the start of this epoch),
 --                           crashes and kills (owners in a row that died of themselves, or that somebody killed or nobody
@@ -31,6 +32,7 @@ local LANES = { 'jobs', 'bulk', 'reads' }
 local SILENCE_MS = 3000 -- less than a lease by two beats: what is renewed each second may be that old when a silence begins
 local STUCK_MS = 1000
 local KEEP_MS = 900000
+local KEEP_JOB_BYTES = 256 * 1024 -- a longer request goes with its end, unless it becomes a dead letter
 local KEEP_DEAD_MS = 7 * 86400000 -- a dead letter can be redriven for so long
 local KEEP_SPENT_MS = 400 * 86400000
 local IDEM_MS = 86400000

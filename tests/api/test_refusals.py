@@ -115,7 +115,7 @@ async def test_a_wrong_value_is_a_400_that_names_its_field(site: Site, fields: d
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"web_search_options": {}}, "web_search_options"),
         ({"use_beam_search": True}, "use_beam_search"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages[0].content[0]"),
         ({"messages": [{"role": "assistant", "audio": {"id": "a"}}]}, "messages[0].audio"),
     ],
     ids=lambda value: str(value)[:40],

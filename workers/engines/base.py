@@ -23,12 +23,21 @@ Everything that is text (templates, detokenising, stop strings) is above the eng
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 from queuechat.errors import InvalidRequest, UnsupportedParameter
 from queuechat.protocol import MAX_LOGPROBS, Grammar, GrammarKind, Logprob, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A prompt with images: its ids, as many placeholders as they need among them, and what else the model is given
+    beside these, by the names of its arguments (tensors)."""
+
+    ids: Sequence[int]
+    inputs: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,7 @@ class Prompt:
     sampling: Sampling = field(default_factory=Sampling)
     logprobs: int | None = None
     grammar: Grammar | None = None  # then the ends of the vocabulary end the sequence, whatever `stop_ids` says
+    sight: Sight | None = None  # then `prompt_ids` are its ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +96,7 @@ class Caps:
     logprobs: bool = False
     scores: bool = False
     generates: bool = True
+    vision: bool = False
 
 
 class Vocabulary(Protocol):
@@ -112,6 +123,18 @@ class Vocabulary(Protocol):
 
     def bytes_of(self, id: int) -> bytes:
         """What one token stands for inside a text, maybe a part of a UTF-8 character; a special one as it is named."""
+
+
+@runtime_checkable
+class SeeingVocabulary(Vocabulary, Protocol):
+    """Of a model that takes images."""
+
+    def see(self, text: str, images: Sequence[Any]) -> Sight:
+        """A rendered prompt with its images, which are of PIL, in order.
+
+        Raises:
+            InvalidImage: the model's processor cannot use one, or the prompt has no place for them.
+        """
 
 
 class Engine(Protocol):
@@ -173,8 +196,10 @@ def refuse_unknown(ids: Sequence[int], size: int, *, param: str) -> None:
 
 
 def refuse_beyond(prompt: Prompt, caps: Caps) -> None:
-    """Raises UnsupportedParameter for logprobs and grammars that an engine does not have, InvalidRequest for too many
-    logprobs."""
+    """Raises UnsupportedParameter for images, logprobs and grammars that an engine cannot do, InvalidRequest for too
+    many logprobs."""
+    if prompt.sight is not None and not caps.vision:
+        raise UnsupportedParameter("this model sees no images: leave them out", param="messages")
     if prompt.logprobs is not None:
         if not caps.logprobs:
             raise UnsupportedParameter("this model's engine has no logprobs: leave them out", param="logprobs")

@@ -36,7 +36,7 @@ class Sequence:
         ids = output.generated_tokens[start:]
         if ids:
             said = self.row.said[start : start + len(ids)]
-            step.append(Tokens(id, self.at, ids, [likely_said(one, bytes_of) for one in said]))
+            step.append(Tokens(id, self.at, ids, [logprob_of(one, bytes_of) for one in said]))
             self.at += len(ids)
         if output.is_finished():
             stopped = bool(ids) and ids[-1] in self.prompt.stop_ids
@@ -47,7 +47,7 @@ class Sequence:
         return Finished(self.prompt.id, "error", error.message, isinstance(error, EngineDied), error.param)
 
 
-def likely_said(said: Said, bytes_of: Callable[[int], bytes]) -> Logprob:
+def logprob_of(said: Said, bytes_of: Callable[[int], bytes]) -> Logprob:
     """What was said of one token, by its text."""
     ids, values = said
     pieces = [(bytes_of(id), round(value, 6)) for id, value in zip(ids, values, strict=True)]

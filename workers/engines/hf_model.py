@@ -61,10 +61,11 @@ def load(
     revision: str | None = None,
     gguf_file: str | None = None,
     threads: int | None = None,
+    auto: Any = AutoModelForCausalLM,
 ) -> Loaded:
     """Loads a folder, a Hub id or a GGUF file; never code that comes with a model, never pickles.
 
-    `threads` of the CPU are torch's, in the whole process.
+    `threads` of the CPU are torch's, in the whole process. `auto` is the class of transformers that finds the model's.
 
     Raises:
         Misconfigured: it is not there, is damaged, or is of a kind that cannot be batched continuously; or there is no
@@ -79,7 +80,7 @@ def load(
         config = AutoConfig.from_pretrained(where, revision=revision, trust_remote_code=False)
         refuse_unbatchable(config, where)
         tokenizer = AutoTokenizer.from_pretrained(where, revision=revision, trust_remote_code=False)
-        model = _model(where, revision, device, numbers)
+        model = _model(where, revision, device, numbers, auto)
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
         raise Misconfigured(f"cannot load {where}: {error}") from error
     if getattr(model, "_is_stateful", False):
@@ -112,8 +113,8 @@ def _folder(source: str, gguf_file: str | None) -> str:
     return str(converted(Path(source, gguf_file) if gguf_file else Path(source)))
 
 
-def _model(where: str, revision: str | None, device: str, dtype: torch.dtype) -> Any:
-    model = AutoModelForCausalLM.from_pretrained(
+def _model(where: str, revision: str | None, device: str, dtype: torch.dtype, auto: Any) -> Any:
+    model = auto.from_pretrained(
         where,
         revision=revision,
         dtype=dtype,

@@ -25,7 +25,7 @@ from workers.engines.batch_manager import compiler_of, manager_of, warm_up
 from workers.engines.batch_router import NO_NUMBERS, NO_NUMBERS_HERE
 from workers.engines.batch_sampler import Row
 from workers.engines.batch_sequence import Sequence as Running
-from workers.engines.batch_sequence import likely_said
+from workers.engines.batch_sequence import logprob_of
 from workers.engines.constraint import KINDS, Compiler
 from workers.engines.hf_model import Loaded, cache_plan, computes, load, mean_pooled
 from workers.engines.hf_scores import has_plain_head, scores_of
@@ -152,7 +152,7 @@ class TransformersEngine:
             raise EngineDied(f"the transformers engine does not run: {self._dead}")
         self._check_ids(ids)
         with self._embedding, self._undisturbed():
-            said = [likely_said(one, self.vocabulary.bytes_of) for one in scores_of(self._model, ids, alternatives)]
+            said = [logprob_of(one, self.vocabulary.bytes_of) for one in scores_of(self._model, ids, alternatives)]
         if not all(one.logprob is not None and math.isfinite(one.logprob) for one in said):
             raise QueuechatError(NO_NUMBERS_HERE) if computes(self._model) else EngineDied(NO_NUMBERS)
         return [Logprob(self.vocabulary.bytes_of(ids[0]), None), *said]

@@ -29,6 +29,7 @@ NO_TEMPLATE = (
 )
 
 _NAMED = files("workers.text") / "templates"
+_PROBE = "a text that no template has"
 _RESERVED = frozenset({"messages", "special_tokens"})
 
 
@@ -53,12 +54,15 @@ def render(
         raise InvalidRequest(f"a template argument cannot be called {min(taken)!r}", param=min(taken))
     compiled = _compile(template)
     knows_developers = "developer" in template
+    wants_parts = _wants_parts(template)
     given = {
         "tools": None,
         "documents": None,
         **special_tokens,
         **template_args,
-        "messages": [_normal(message, knows_developers=knows_developers) for message in messages],
+        "messages": [
+            _normal(message, knows_developers=knows_developers, wants_parts=wants_parts) for message in messages
+        ],
         "add_generation_prompt": add_generation_prompt,
     }
     try:
@@ -102,14 +106,31 @@ def names() -> list[str]:
     return sorted(entry.name.removesuffix(".jinja") for entry in _NAMED.iterdir() if entry.name.endswith(".jinja"))
 
 
-def _normal(message: dict[str, Any], *, knows_developers: bool) -> dict[str, Any]:
-    """A message as templates expect it: text parts joined, tool arguments parsed, and `developer` as `system` where it
-    is not known."""
+@lru_cache(maxsize=32)
+def _wants_parts(template: str) -> bool:
+    """Whether it writes a text that comes as a list of parts, and loses one that comes as a string, as those of many
+    vision models do."""
+    return not _writes(template, _PROBE) and _writes(template, [{"type": "text", "text": _PROBE}])
+
+
+def _writes(template: str, content: object) -> bool:
+    given = {"messages": [{"role": "user", "content": content}], "add_generation_prompt": True, "tools": None}
+    try:
+        return _PROBE in _bounded(_compile(template).generate(given))
+    except Exception:  # as in `render`
+        return False
+
+
+def _normal(message: dict[str, Any], *, knows_developers: bool, wants_parts: bool) -> dict[str, Any]:
+    """A message as templates expect it: text as a string or as parts, tool arguments parsed, and `developer` as
+    `system` where it is not known."""
     normal = dict(message)
     if normal.get("role") == "developer" and not knows_developers:
         normal["role"] = "system"
     parts = normal.get("content")
-    if isinstance(parts, list) and all(isinstance(p, dict) and p.get("type") == "text" for p in parts):
+    if wants_parts:
+        normal["content"] = [{"type": "text", "text": parts}] if isinstance(parts, str) else parts or []
+    elif isinstance(parts, list) and all(isinstance(p, dict) and p.get("type") == "text" for p in parts):
         normal["content"] = "\n".join(str(part.get("text", "")) for part in parts)
     if calls := normal.get("tool_calls"):
         normal["tool_calls"] = [_parsed_call(call) for call in calls]

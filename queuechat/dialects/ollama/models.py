@@ -63,5 +63,5 @@ def details_of(card: ModelCard) -> dict[str, Any]:
 
 
 def capabilities_of(card: ModelCard) -> list[str]:
-    told = {"tools": card.tool_format, "thinking": card.reasoning, "embedding": card.embeds}
+    told = {"tools": card.tool_format, "vision": card.vision, "thinking": card.reasoning, "embedding": card.embeds}
     return ["completion", *(name for name, able in told.items() if able)]

@@ -3,5 +3,6 @@
 from queuechat.dialects.responses.asked import Asked
 from queuechat.dialects.responses.assembly import Assembly, WholeResponse, assembled
 from queuechat.dialects.responses.order import asked_of, order_of
+from queuechat.dialects.responses.sights import Sights
 
-__all__ = ["Asked", "Assembly", "WholeResponse", "asked_of", "assembled", "order_of"]
+__all__ = ["Asked", "Assembly", "Sights", "WholeResponse", "asked_of", "assembled", "order_of"]

@@ -8,7 +8,9 @@ from typing import Any
 
 from queuechat.dialects import chat
 from queuechat.dialects.order import Order, Slip
+from queuechat.dialects.pictures import images_of, unheeded
 from queuechat.dialects.responses.asked import Asked
+from queuechat.dialects.responses.sights import Sights
 from queuechat.dialects.responses.turns import turns_of
 from queuechat.dialects.schemas import ResponseRequest
 
@@ -24,11 +26,20 @@ def order_of(
     """`items` are all of the conversation, `keep_s` is for how long its log is kept after its end.
 
     Raises:
-        UnsupportedParameter: the model cannot call tools, be made to, keep to a form or tell logprobs.
+        UnsupportedParameter: the model cannot call tools, be made to, keep to a form, tell logprobs or see.
+        InvalidImage: one is none, or was not fetched.
     """
     order = chat.order_of(body, slip, idem)
-    job = replace(order.jobs[0], messages=turns_of(body.instructions, items))
-    return replace(order, jobs=[job], unwatched=bool(body.background), keep_s=keep_s, tells_failures=bool(body.stream))
+    sights = Sights(body.model, items)
+    job = replace(order.jobs[0], messages=turns_of(body.instructions, items), images=images_of(sights, slip))
+    return replace(
+        order,
+        jobs=[job],
+        ignored=[*order.ignored, *unheeded(sights)],
+        unwatched=bool(body.background),
+        keep_s=keep_s,
+        tells_failures=bool(body.stream),
+    )
 
 
 def asked_of(

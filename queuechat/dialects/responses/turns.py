@@ -44,8 +44,14 @@ def _begin(turns: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _content(content: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:
-    """One text is told as a string, which every template takes."""
+    """One text is told as a string, which every template takes; of an image, that there is one."""
     if isinstance(content, str):
         return content
-    texts = [str(part["refusal"] if part["type"] == "refusal" else part["text"]) for part in content]
-    return texts[0] if len(texts) == 1 else [{"type": "text", "text": text} for text in texts]
+    parts = [_told(part) for part in content]
+    return parts[0]["text"] if len(parts) == 1 and "text" in parts[0] else parts
+
+
+def _told(part: dict[str, Any]) -> dict[str, Any]:
+    if part["type"] == "input_image":
+        return {"type": "image"}
+    return {"type": "text", "text": part["refusal"] if part["type"] == "refusal" else part["text"]}

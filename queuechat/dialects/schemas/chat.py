@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from queuechat.dialects.schemas.base import Generation, Tokens, tier_given
 from queuechat.dialects.schemas.constraints import Constraints
-from queuechat.dialects.schemas.messages import Message
+from queuechat.dialects.schemas.messages import ImagePart, Message
 from queuechat.dialects.schemas.refusals import CHAT, refuse_reserved
 from queuechat.dialects.schemas.tools import Toolbox
 from queuechat.errors import InvalidRequest
@@ -61,6 +61,14 @@ class ChatRequest(Toolbox, Constraints, Generation):
     def effort(self) -> dict[str, Any]:
         """What `reasoning_effort` says to a template."""
         return effort_args(self.reasoning_effort)
+
+    def pictures(self) -> list[tuple[str, ImagePart]]:
+        """Its images in order, each with its path in the body."""
+        return [
+            (f"messages[{turn}].content[{place}]", part)
+            for turn, message in enumerate(self.messages)
+            for place, part in message.images
+        ]
 
     def turns(self) -> list[dict[str, Any]]:
         """The messages for the worker's template."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from queuechat.errors import UnsupportedParameter
 
@@ -29,11 +29,24 @@ class TextContent(BaseModel):
     text: str
 
 
+class ImageContent(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    type: Literal["input_image"]
+    image_url: Annotated[str, Field(min_length=1)] = Field(
+        description="data: URL, or https:// of a host that is allowed"
+    )
+    detail: Literal["auto", "low", "high"] | None = Field(None, description="no effect: the model's processor decides")
+
+
 class RefusalContent(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
     type: Literal["refusal"]
     refusal: str
+
+
+_Part = TextContent | ImageContent | RefusalContent
 
 
 class ThoughtContent(BaseModel):
@@ -46,11 +59,20 @@ class ThoughtContent(BaseModel):
 class MessageItem(_Plain):
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
-    content: str | list[Annotated[TextContent | RefusalContent, Field(discriminator="type")]]
+    content: str | list[Annotated[TextContent | ImageContent | RefusalContent, Field(discriminator="type")]]
     id: Id | None = None
 
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        parts = self.content if isinstance(self.content, list) else []
+        if self.role != "user" and any(isinstance(part, ImageContent) for part in parts):
+            raise ValueError("be of role user to have images")
+        return self
+
     def normal(self, id: str) -> dict[str, Any]:
-        parts = [TextContent(type="text", text=self.content)] if isinstance(self.content, str) else self.content
+        parts: Sequence[_Part] = (
+            [TextContent(type="text", text=self.content)] if isinstance(self.content, str) else self.content
+        )
         spoken = self.role == "assistant"
         content = [_part(part, spoken=spoken) for part in parts]
         head = {"id": self.id or id, "type": "message", "role": self.role}
@@ -131,7 +153,7 @@ def refuse_kinds(items: Sequence[Any]) -> None:
         _check(_kind(item), _KINDS, f"input[{index}].type")
         for name in ("content", "output"):
             parts = item.get(name)
-            allowed = ("reasoning_text", *_TEXTS) if name == "content" else _TEXTS
+            allowed = ("reasoning_text", "input_image", *_TEXTS) if name == "content" else _TEXTS
             for k, part in enumerate(parts if isinstance(parts, list) else []):
                 if isinstance(part, dict) and isinstance(part.get("type"), str):
                     _check(part["type"], ("refusal", *allowed), f"input[{index}].{name}[{k}].type")
@@ -142,9 +164,11 @@ def _check(kind: str, known: Sequence[str], where: str) -> None:
         raise UnsupportedParameter(f"`{where}` is {kind[:40]!r}; there is only {', '.join(known)} here", param=where)
 
 
-def _part(part: TextContent | RefusalContent, *, spoken: bool) -> dict[str, Any]:
+def _part(part: _Part, *, spoken: bool) -> dict[str, Any]:
     if isinstance(part, RefusalContent):
         return part.model_dump()
+    if isinstance(part, ImageContent):
+        return {"type": "input_image", "image_url": part.image_url, "detail": part.detail or "auto", "file_id": None}
     if spoken:
         return {"type": "output_text", "text": part.text, "annotations": [], "logprobs": []}
     return {"type": "input_text", "text": part.text}

@@ -14,6 +14,34 @@ class TextPart(BaseModel):
     text: str
 
 
+class ImageURL(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    url: Annotated[str, Field(min_length=1)] = Field(description="data: URL, or https:// of a host that is allowed")
+    detail: Literal["auto", "low", "high"] | None = Field(None, description="no effect: the model's processor decides")
+
+
+class ImagePart(BaseModel):
+    """An image; some clients send its URL alone."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    type: Literal["image_url"]
+    image_url: Annotated[str, Field(min_length=1)] | ImageURL
+
+    @property
+    def url(self) -> str:
+        return self.image_url if isinstance(self.image_url, str) else self.image_url.url
+
+    @property
+    def detail(self) -> str:
+        asked = None if isinstance(self.image_url, str) else self.image_url.detail
+        return asked or "auto"
+
+
+Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+
+
 class CalledFunction(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -35,7 +63,7 @@ class Message(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[TextPart] | None = None
+    content: str | list[Part] | None = None
     name: str | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
@@ -51,13 +79,22 @@ class Message(BaseModel):
             raise ValueError("have the `tool_call_id` of the call that it answers")
         if self.role == "function" and not self.name:
             raise ValueError("have the `name` of the function that it answers for")
+        if self.role != "user" and self.images:
+            raise ValueError("be of role user to have images")
         if self.role != "assistant" and (self.tool_calls or self.function_call):
             raise ValueError("be of role assistant to have calls of tools")
         return self
 
+    @property
+    def images(self) -> list[tuple[int, ImagePart]]:
+        """Its images, each with its place among the parts."""
+        parts = self.content if isinstance(self.content, list) else []
+        return [(place, part) for place, part in enumerate(parts) if isinstance(part, ImagePart)]
+
     def turn(self) -> dict[str, Any]:
+        """For chat templates: of an image they are told that there is one."""
         parts = self.content
-        content = [part.model_dump() for part in parts] if isinstance(parts, list) else parts
+        content = [_told(part) for part in parts] if isinstance(parts, list) else parts
         turn: dict[str, Any] = {"role": self.role, "content": content}
         if self.role == "function":
             turn |= {"role": "tool", "tool_call_id": f"call_{self.name}"}
@@ -74,3 +111,7 @@ class Message(BaseModel):
             calls.append({"id": f"call_{called.name}", "type": "function", "function": called.model_dump()})
         thoughts = self.reasoning_content or self.reasoning
         return ({"tool_calls": calls} if calls else {}) | ({"reasoning_content": thoughts} if thoughts else {})
+
+
+def _told(part: TextPart | ImagePart) -> dict[str, Any]:
+    return part.model_dump() if isinstance(part, TextPart) else {"type": "image"}

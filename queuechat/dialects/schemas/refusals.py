@@ -140,8 +140,9 @@ def _refuse_in_message(message: dict[str, Any], path: str) -> None:
     content = message.get("content")
     for index, part in enumerate(content if isinstance(content, list) else []):
         kind = part.get("type") if isinstance(part, dict) else None
-        if isinstance(kind, str) and kind != "text":
+        if isinstance(kind, str) and kind not in ("text", "image_url"):
             where = f"{path}.content[{index}]"
             raise UnsupportedParameter(
-                f"`{where}` is a part of type {kind[:40]!r}; only text parts are supported yet", param=where
+                f"`{where}` is a part of type {kind[:40]!r}; only text and image_url parts are supported yet",
+                param=where,
             )

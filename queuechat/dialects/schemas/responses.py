@@ -11,6 +11,7 @@ from queuechat.dialects.schemas.base import Generation, Tokens, tier_given
 from queuechat.dialects.schemas.batches import Label, Text
 from queuechat.dialects.schemas.chat import Effort, effort_args
 from queuechat.dialects.schemas.items import Item, MessageItem, ThoughtItem, refuse_kinds
+from queuechat.dialects.schemas.messages import ImagePart
 from queuechat.dialects.schemas.refusals import RESPONSES, refuse_reserved
 from queuechat.dialects.schemas.tools import MAX_TOOLS, Function, Name, Toolbox
 from queuechat.errors import InvalidRequest
@@ -202,6 +203,10 @@ class ResponseRequest(Generation):
 
     def turns(self) -> list[dict[str, Any]]:
         """None of its own: they depend on what the response goes on from."""
+        return []
+
+    def pictures(self) -> list[tuple[str, ImagePart]]:
+        """The same."""
         return []
 
 

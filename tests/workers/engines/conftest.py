@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib.util
 import os
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.workers.engines import tiny_vision
 from tests.workers.engines.driver import Driver
 from workers.engines.base import Engine
 
@@ -55,7 +58,26 @@ def llamacpp() -> Engine:
     return engine
 
 
-ENGINES: dict[str, Callable[[], Engine]] = {"echo": echo, "transformers": transformers, "llamacpp": llamacpp}
+@functools.cache
+def seeing() -> Path:
+    """The folder of a small model that reads images."""
+    return tiny_vision.llava(Path(tempfile.mkdtemp(prefix="queuechat-vision-")))
+
+
+def vision() -> Engine:
+    pytest.importorskip("torch")
+    folder = seeing()
+    from workers.engines.vision import VisionEngine
+
+    return VisionEngine(str(folder), device="cpu", dtype="float32", max_running=MAX_RUNNING, max_context=MAX_CONTEXT)
+
+
+ENGINES: dict[str, Callable[[], Engine]] = {
+    "echo": echo,
+    "transformers": transformers,
+    "llamacpp": llamacpp,
+    "vision": vision,
+}
 
 
 async def started(kind: str, engine: Engine) -> Driver:

@@ -20,7 +20,7 @@ FOX = "The quick brown fox jumps over the lazy dog. Then the fox"
 RIVER = "Once upon a time there was a river that"
 HOT = Sampling(temperature=2.0, seed=11)
 WARM = Sampling(temperature=0.8, seed=7)
-IDS = {"echo": 273, "transformers": 49152, "llamacpp": 49152}  # of the vocabularies
+IDS = {"echo": 273, "transformers": 49152, "llamacpp": 49152, "vision": 352}  # of the vocabularies
 
 
 # 1. Contiguous offsets from the prefix, exactly one end.
@@ -211,6 +211,8 @@ async def test_the_first_and_the_last_id_of_the_vocabulary_are_taken(driver: Dri
     ends = [0, IDS[driver.kind] - 1]
     (transcript,) = await driver.run(replace(driver.prompt("", 2), prompt_ids=ends))
     assert transcript.end.reason == "length"
+    if not driver.engine.caps.embeds:
+        return
     (vector,) = await asyncio.to_thread(driver.engine.embed, [ends])
     assert sum(value * value for value in vector) == pytest.approx(1, abs=1e-4)
 
@@ -271,7 +273,14 @@ def _break_transformers(driver: Driver) -> None:
     driver.engine._manager.batch_processor.update_batch = fail  # type: ignore[attr-defined]
 
 
-KILLS = {"transformers": _break_transformers}
+def _break_vision(driver: Driver) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a kernel failed")
+
+    driver.engine._model.forward = fail  # type: ignore[attr-defined]
+
+
+KILLS = {"transformers": _break_transformers, "vision": _break_vision}
 
 
 @pytest.mark.parametrize("kind", list(KILLS))
@@ -350,7 +359,8 @@ def bound(driver: Driver) -> None:
 
 @pytest.mark.parametrize("grammar", [SCHEMA, NUMBER, CHOICE, SUM, Grammar("json_object")], ids=lambda g: g.kind)
 async def test_a_grammar_is_obeyed_or_refused_by_name(driver: Driver, grammar: Grammar) -> None:
-    prompt = driver.prompt(RIVER, 100, sampling=Sampling(seed=4), grammar=grammar)
+    room = 800 if driver.kind == "vision" else 100  # with random weights it is in no hurry to end a string
+    prompt = driver.prompt(RIVER, room, sampling=Sampling(seed=4), grammar=grammar)
     if grammar.kind not in driver.engine.caps.grammars:
         with pytest.raises(UnsupportedParameter) as caught:
             driver.engine.admit(prompt)
@@ -446,7 +456,8 @@ async def test_logprobs_come_for_each_token_in_order_or_are_refused_by_name(driv
         assert told.ids == plain.ids
     vocabulary = driver.engine.vocabulary
     assert [one.token for one in told.logprobs] == [vocabulary.bytes_of(id) for id in told.ids]
-    assert b"".join(one.token for one in told.logprobs).decode() == vocabulary.decode(told.ids)
+    if driver.kind != "vision":  # which says half characters: its weights are random
+        assert b"".join(one.token for one in told.logprobs).decode() == vocabulary.decode(told.ids)
     for one in told.logprobs:
         values = [value for _, value in one.top]
         assert values == sorted(values, reverse=True)

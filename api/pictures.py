@@ -1,0 +1,78 @@
+"""The images of a request on their way into the queue: fetched where they are named, checked, off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import replace
+
+from starlette.requests import Request
+
+from api.house import house_of
+from queuechat.dialects.order import Slip
+from queuechat.dialects.pictures import (
+    Limits,
+    Picture,
+    Pictured,
+    checked,
+    embedded,
+    is_embedded,
+    refuse_blind,
+    refuse_too_many,
+    url_of,
+)
+from queuechat.errors import BodyTooLarge
+from queuechat.settings import Settings
+
+#: A JSON string that is one run of base64, as images are in all dialects; it costs nothing to parse.
+_FILE = re.compile(rb'"(?:data:[a-z0-9/.+;=-]{1,100},)?[A-Za-z0-9+/=]{1024,}"')
+
+
+def room_for(settings: Settings) -> int:
+    """Bytes of a body that may have images: base64 makes 4 of 3."""
+    return settings.body_limit + -(-settings.image_total // 3) * 4 if settings.image_count else settings.body_limit
+
+
+def refuse_much_else(raw: bytes, limit: int) -> None:
+    """Raises BodyTooLarge for a body over the limit of which too much is not images."""
+    if len(raw) > limit and len(raw) - sum(len(found[0]) for found in _FILE.finditer(raw)) > limit:
+        raise BodyTooLarge(f"the request body is over {limit} bytes, its images not counted")
+
+
+def limits_of(settings: Settings) -> Limits:
+    return Limits(settings.image_count, settings.image_limit, settings.image_total, settings.image_pixels)
+
+
+async def with_pictures(request: Request, slip: Slip, body: Pictured) -> Slip:
+    """The slip with the images of the body, as base64.
+
+    Raises:
+        UnsupportedParameter: the model sees none.
+        InvalidImage: one cannot be had, or is over a limit.
+    """
+    pictures = body.pictures()
+    if not pictures:
+        return replace(slip, images=[])
+    limits = limits_of(house_of(request).settings)
+    refuse_blind(pictures, slip.card, body.model)
+    refuse_too_many(pictures, limits)
+    fetched = await _fetched(request, pictures)
+    return replace(slip, images=await asyncio.to_thread(_prepared, pictures, fetched, limits, body.choices))
+
+
+async def _fetched(request: Request, pictures: list[Picture]) -> dict[str, bytes]:
+    """By URL, those that are not in the body."""
+    fetcher = house_of(request).fetcher
+    named = {url: where for where, part in pictures if not is_embedded(url := url_of(part))}
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = {url: group.create_task(fetcher.fetch(url, where)) for url, where in named.items()}
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return {url: task.result() for url, task in tasks.items()}
+
+
+def _prepared(pictures: list[Picture], fetched: dict[str, bytes], limits: Limits, choices: int) -> list[str]:
+    urls = [(url_of(part), where) for where, part in pictures]
+    files = [fetched[url] if url in fetched else embedded(url, where) for url, where in urls]
+    return checked(files, pictures, limits, choices)
