@@ -22,10 +22,10 @@ from queuechat.errors import (
     ResumeMismatch,
     StateLost,
     StreamDiverged,
-    from_wire,
 )
 from queuechat.failpoints import failpoint
 from queuechat.protocol import DELIVERED, Chunk, End, PrefixHash, Reason, decode_event
+from queuechat.wire import from_wire
 
 _BACKLOG = 1024  # messages kept for a slow reader; what is beyond is read from the log when it comes
 

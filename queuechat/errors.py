@@ -294,13 +294,3 @@ def tree(root: type[QueuechatError] = QueuechatError) -> Iterator[type[Queuechat
     yield root
     for child in root.__subclasses__():
         yield from tree(child)
-
-
-def from_wire(code: str, message: str, param: str | None = None) -> QueuechatError:
-    """The error that a `code` names; an unknown code becomes the root with that code kept."""
-    for kind in tree():
-        if kind.code == code:
-            return kind(message, param=param)
-    error = QueuechatError(message, param=param)
-    error.code = code
-    return error

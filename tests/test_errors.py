@@ -10,7 +10,8 @@ from redis import exceptions as foreign
 from queuechat import errors
 from queuechat.bus import Bus
 from queuechat.bus.faults import translate
-from queuechat.errors import BusUnavailable, Misconfigured, QueuechatError, from_wire, tree
+from queuechat.errors import BusUnavailable, Misconfigured, QueuechatError, tree
+from queuechat.wire import from_wire
 
 
 def test_every_error_is_drawn_in_the_docstring_of_the_module() -> None:

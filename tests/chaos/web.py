@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import orjson
 
-from queuechat.errors import from_wire
+from queuechat.wire import from_wire
 from tests.chaos.history import Reading, Request
 from tests.chaos.load import GaveUp, heed
 

@@ -247,7 +247,7 @@ class VisionEngine:
             if not computes(self._model):
                 raise EngineDied(NO_NUMBERS) from error
             if isinstance(error, NoNumbers):
-                return [_failed(prompt.id, error)]
+                return [Finished(prompt.id, "error", str(error))]
             log.exception("the model fails on %s", prompt.id)
             return [Finished(prompt.id, "error", f"the model fails on this request ({type(error).__name__})")]
         likely: list[Logprob] = [logprob_of(said, self.vocabulary.bytes_of)] if said else []

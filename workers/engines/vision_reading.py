@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from queuechat.errors import InvalidRequest, QueuechatError
+from queuechat.errors import InvalidRequest
 from workers.engines.base import Prompt
 from workers.engines.batch_router import NO_NUMBERS_HERE, STUCK
 from workers.engines.batch_sampler import Said
@@ -19,7 +19,7 @@ from workers.logprobs import likelihoods
 from workers.sampling import History, needs_history, shaped
 
 
-class NoNumbers(QueuechatError):
+class NoNumbers(ArithmeticError):
     """The logits are not finite: this request's fault, or the model is broken."""
 
 
