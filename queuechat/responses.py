@@ -38,7 +38,8 @@ async def end_response(bus: Bus, record: Record, ended: bytes, *, log_s: float |
     """Store what became of it; nothing for one that was deleted. From now on its log may be kept for `log_s` only."""
     word = await bus.connection.call("qc1_response_end", keys.response(record.id), ended)
     if word == b"OK" and log_s is not None:
-        await bus.connection.insist([("PEXPIRE", keys.log(record.model, record.id), round(log_s * 1000))])
+        names = (keys.job(record.model, record.id), keys.log(record.model, record.id))
+        await bus.connection.insist([("PEXPIRE", name, round(log_s * 1000)) for name in names])
 
 
 async def find_response(bus: Bus, id: str, tenant: str) -> Record:

@@ -87,6 +87,10 @@ class Bus:
         answer = await self.connection.call("qc1_cancel", keys.jobs(model), *ids)
         return [word.decode() for word in answer]
 
+    async def let_go(self, model: str, ids: Sequence[str]) -> None:
+        """Keep these jobs and their logs for no longer than others after their end: all that they said was read."""
+        await self.connection.call("qc1_let_go", keys.jobs(model), *ids)
+
     async def watch(self, model: str, ids: Sequence[str]) -> list[Sight]:
         """Renew the viewer marks of these jobs and see where they stand."""
         answer = await self.connection.call("qc1_watch", keys.jobs(model), *ids)

@@ -53,6 +53,7 @@ end
 
 local function put(p, stream, id, job, args, count, keep, t)
   local lane, deadline = args[1], t + tonumber(args[3])
+  redis.call('DEL', p .. 'log:' .. id) -- of the same id, whose job is gone: what was said then is not said again
   local sid = redis.call('XADD', stream, '*', 'id', id)
   line_up(stream, args[5], sid, t)
   redis.call('HSET', p .. 'job:' .. id, 'job', job, 'state', 'waiting', 'lane', lane, 'sid', sid, 'own', '',
@@ -62,22 +63,34 @@ local function put(p, stream, id, job, args, count, keep, t)
   redis.call('ZADD', p .. 'deadlines', deadline, id)
 end
 
--- ARGV: lane limit deadline_ms grace_ms tenant idem_key body_sha, then id and request of each job: all or none; at the
--- end there may be keep_ms, for how long the logs are kept after the end.
+-- Where the jobs stand among the arguments that are not there yet. Who asks again may find some of them ended and gone
+-- and others alive: those must stay as they are.
+local function missing(p, args, count)
+  local found = {}
+  for i = 8, 6 + 2 * count, 2 do
+    if redis.call('EXISTS', p .. 'job:' .. args[i]) == 0 then found[#found + 1] = i end
+  end
+  return found
+end
+
+-- ARGV: lane limit deadline_ms grace_ms tenant idem_key body_sha, then id and request of each job: all that are not there
+-- or none; at the end there may be keep_ms, for how long they and their logs are kept after the end.
 local function enqueue(keys, args)
   local p, t = prefix(keys), now()
   local idem, first, count = args[6], args[8], math.floor((#args - 7) / 2)
   local keep = #args % 2 == 0 and args[#args] or 0
-  if redis.call('EXISTS', p .. 'job:' .. first) == 1 then return { 'OK' } end
+  local new = missing(p, args, count)
+  if #new == 0 then return { 'OK' } end
   local stream = ensure(p, args[1])
-  local no = seen_before(p, idem, args[7]) or refused(p, stream, args[5], count, tonumber(args[2]), tonumber(args[3]), t)
+  local no = #new == count and seen_before(p, idem, args[7])
+    or refused(p, stream, args[5], #new, tonumber(args[2]), tonumber(args[3]), t)
   if no then return no end
-  for i = 8, 6 + 2 * count, 2 do put(p, stream, args[i], args[i + 1], args, count, keep, t) end
-  if idem ~= '' then
+  for _, i in ipairs(new) do put(p, stream, args[i], args[i + 1], args, count, keep, t) end
+  if idem ~= '' and #new == count then
     redis.call('HSET', idem, 'id', first, 'sha', args[7])
     redis.call('PEXPIRE', idem, IDEM_MS)
   end
-  redis.call('PUBLISH', p .. 'wake', args[1] == 'reads' and args[1] or count)
+  redis.call('PUBLISH', p .. 'wake', args[1] == 'reads' and args[1] or #new)
   return { 'OK' }
 end
 

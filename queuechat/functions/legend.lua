@@ -13,8 +13,8 @@
 --                           crashes and kills (owners in a row that died of themselves, or that somebody killed or nobody
 --                           heard of any more, each without progress), cancel, deadline, grace and seen (how long it may be unwatched; last watched),
 --                           tenant, idem (its idempotency key), queued, started, first, ended (ms), ends (how often),
---                           bill (its usage entry), letter (its entry of `dead`), choices (jobs of its request), keep (ms that its log is kept after its end, when that is
---                           longer than usual), trail ("<ms> <what> <worker> <next>;" of each handover)
+--                           bill (its usage entry), letter (its entry of `dead`), choices (jobs of its request), keep (ms that it and its log are
+--                           kept after its end, when that is longer than usual; without the request then), trail ("<ms> <what> <worker> <next>;" of each handover)
 --   log:<id>        stream  <end>-0: c = chunk, h = prefix hash; <end>-1: e = the end
 --   out:<id>, wake  channel
 --   deadlines       zset    id by deadline
@@ -25,7 +25,7 @@
 -- The clock is Redis': hosts may disagree with each other, nobody disagrees with TIME.
 
 -- Raise it with every change: a server keeps the library of the latest revision that it was brought.
-local REVISION = 5
+local REVISION = 6
 
 local GROUP = 'workers'
 local LANES = { 'jobs', 'bulk', 'reads' }

@@ -123,7 +123,8 @@ class World:
     # -- front ends ------------------------------------------------------------------------------------------------
 
     def enqueue(self, ids: Sequence[str], lane: str, limit: int, key: str, body: str, tenant: str = "") -> str:
-        if ids[0] in self.jobs:
+        ids = [id for id in ids if id not in self.jobs]
+        if not ids:
             return "OK"
         request, known = self.keys.get(key, ("", ""))
         if request and self.jobs[request].state not in UNDELIVERED:

@@ -31,7 +31,7 @@ _FENCE = ("  if v[1] ~= a[i + 1] then return 'FENCED' end\n", "")
 _HASH = ("  if v[3] ~= a[i + 4] then return 'DIVERGED' end\n", "")
 _DUP = ("  if first + count <= at then return 'DUP' end\n", "")
 _OFFSET = ("  if first ~= at then return 'GAP' end\n", "")
-_SAME_ID = ("  if redis.call('EXISTS', p .. 'job:' .. first) == 1 then return { 'OK' } end\n", "")
+_SAME_ID = ("redis.call('EXISTS', p .. 'job:' .. args[i]) == 0", "true")
 _KEY = ("  if idem == '' then return nil end\n", "  do return nil end\n")
 _PLACES = {
     "_usage": "  local bill = redis.call('XADD', p .. 'usage',",
