@@ -106,8 +106,8 @@ class Acts(RuleBasedStateMachine):
         return claims
 
     async def _ask_for_jobs(self, ask: Ask, lease_ms: int) -> Claims:
-        """Only those whose owner the model takes to be silent have run out, however slow this machine is: an example that
-        depended on its pace would be another when Hypothesis makes it again."""
+        """Only those whose owner the model takes to be silent have run out, however slow this machine is: Hypothesis
+        makes an example more than once, and must find it the same."""
         if ask.trusting:
             living = [job for job in self.world.alive() if job.owner and not job.lapsed]
             await hands.refresh(self.bus, living)

@@ -94,8 +94,8 @@ class Asker:
             await self._client.bus.cancel(order.model, [job.id for job in order.jobs])
 
     async def let_go(self, outcomes: Sequence[Outcome]) -> None:
-        """They are kept: what Redis has of these lines may go as soon as that of others. Until then it stays for as long
-        as the batch may, so that who asks again gets the same, and nothing is run or billed twice."""
+        """They are kept: what Redis has of these lines may go as soon as that of others. Until then it stays for as
+        long as the batch may, so that who asks again gets the same, and nothing is run or billed twice."""
         asked = [self._asked.pop(outcome.number) for outcome in outcomes if outcome.number in self._asked]
         with contextlib.suppress(QueuechatError):
             for model, ids in asked:
