@@ -22,6 +22,8 @@ from queuechat.sampling import Grammar as Grammar
 from queuechat.sampling import GrammarKind as GrammarKind
 from queuechat.sampling import Sampling as Sampling
 from queuechat.tokens import MAX_LOGPROBS as MAX_LOGPROBS
+from queuechat.tokens import MAX_READ as MAX_READ
+from queuechat.tokens import MAX_READ_BYTES as MAX_READ_BYTES
 from queuechat.tokens import Logprob as Logprob
 from queuechat.tokens import PrefixHash as PrefixHash
 from queuechat.tokens import Read as Read

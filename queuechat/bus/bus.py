@@ -226,14 +226,17 @@ def _entry(fields: list[bytes] | dict[bytes, bytes]) -> Entry:
     return Entry(row[b"c"], row[b"h"].decode())
 
 
+def memory_low() -> MemoryLow:
+    message = "Redis has little memory left; no new requests until some of it is free"
+    return MemoryLow(message, retry_after=_soon(5))
+
+
 def _refusal(model: str, count: int, answer: list[Any]) -> QueuechatError:
     match answer[0]:
         case b"MISMATCH":
             return IdempotencyMismatch("this Idempotency-Key was used before with another body")
         case b"MEMORY":
-            return MemoryLow(
-                "Redis has little memory left; no new requests until some of it is free", retry_after=_soon(5)
-            )
+            return memory_low()
         case b"LATE":
             return WaitTooLong(
                 f"{answer[1]} requests wait for {model!r}: this one would be taken in about {answer[2] / 1000:.0f} s, "

@@ -50,7 +50,7 @@ end
 local function finish(p, id, reason, verdict, t)
   local key = p .. 'job:' .. id
   local v = redis.call('HMGET', key, 'sid', 'lane', 'next', 'tenant', 'queued', 'started', 'first', 'crashes', 'worker',
-    'ends', 'idem', 'kills', 'keep')
+    'ends', 'idem', 'kills', 'keep', 'items')
   local event = '1{"o":' .. v[3] .. ',"end":' .. verdict .. ',"at":[' .. v[5] .. ',' .. v[6] .. ',' .. v[7] .. ',' .. t .. ']}'
   local ends = tonumber(v[10] or 0) + 1
   log_end(p .. 'log:' .. id, v[3] .. '-' .. ends, event)
@@ -61,12 +61,13 @@ local function finish(p, id, reason, verdict, t)
   local read = string.match(verdict, '"prompt_tokens":(%d+)') or '0'
   redis.call('HSET', key, 'state', reason, 'own', '', 'ended', t, 'ends', ends)
   if v[2] ~= 'reads' then
+    local written = v[14] and '0' or v[3]
     local bill = redis.call('XADD', p .. 'usage', 'MAXLEN', '~', 100000, '*', 'id', id, 'tenant', v[4], 'reason', reason,
-      'tokens', v[3], 'prompt_tokens', read, 'queued', v[5], 'started', v[6], 'first', v[7], 'ended', t)
-    add_spent(p, v[4], t, 1, v[3], read)
-    redis.call('HSET', key, 'bill', bill)
+      'tokens', written, 'prompt_tokens', read, 'queued', v[5], 'started', v[6], 'first', v[7], 'ended', t)
+    add_spent(p, v[4], t, 1, written, read)
+    redis.call('HSET', key, 'bill', bill, 'counted', '1')
   end
-  local keep, longer = KEEP_MS, tonumber(v[13] or 0)
+  local keep, longer = v[2] == 'reads' and KEEP_READ_MS or KEEP_MS, tonumber(v[13] or 0)
   if reason == 'dead' then
     local letter = redis.call('XADD', p .. 'dead', 'MAXLEN', '~', 10000, '*', 'id', id, 'tokens', v[3], 'crashes', v[8], 'kills', v[12] or 0, 'worker', v[9],
       'tenant', v[4])

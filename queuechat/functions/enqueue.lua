@@ -17,14 +17,16 @@ local function seen_before(p, idem, sha)
 end
 
 -- Whether `count` more of a tenant are too many. In a full room there is still a place for who waits with less than its
--- share of it, up to twice as many in all: nobody is sent away because of another.
-local function too_many(line, tenant, count, depth, limit)
+-- share of it, up to twice as many in all: nobody is sent away because of another. (In `bulk` also beyond that: the lines
+-- of batches come without a limit, and fill it as far as they like.)
+local function too_many(stream, line, tenant, count, depth, limit)
   if depth + count <= limit then return false end
   local tenants, own = 1, 0
   for _, one in ipairs(line) do
     if one.tenant == tenant then own = one.count else tenants = tenants + 1 end
   end
-  return tenants == 1 or own + count > math.floor(limit / tenants) or depth + count > 2 * limit
+  return tenants == 1 or own + count > math.floor(limit / tenants)
+    or depth + count > 2 * limit and not is_bulk(stream)
 end
 
 -- The place in the room that the last of `count` more of a tenant would have.
@@ -42,7 +44,7 @@ local function refused(p, stream, tenant, count, limit, patience, t)
   if count > limit then return { 'FULL', 0 } end
   local each, line = stream == p .. 'reads' and 0 or pace(p, t), nil
   if depth + count > limit or (depth + count) * each > patience then line = line_of(stream) end
-  if line and too_many(line, tenant, count, depth, limit) then
+  if line and too_many(stream, line, tenant, count, depth, limit) then
     return { 'FULL', depth, math.ceil((depth + count - limit) * each) }
   end
   local wait = line and place_at_end(stream, line, tenant, count) * each or 0

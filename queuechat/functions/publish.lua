@@ -15,6 +15,7 @@ local function append(p, a, i, t)
   local added = redis.pcall('XADD', p .. 'log:' .. id, last .. '-0', 'c', a[i + 6], 'h', a[i + 5])
   if type(added) == 'table' and added.err then return 'DIVERGED' end -- a log that is another's; the others go on
   if v[8] == '0' then
+    if string.find(a[i + 6], '^1{"o":%d+,"n":%d+,"v":') then redis.call('HSET', key, 'items', '1') end
     redis.call('HSET', key, 'next', last, 'hash', a[i + 5], 'first', t)
   else
     redis.call('HSET', key, 'next', last, 'hash', a[i + 5])

@@ -112,7 +112,8 @@ class World:
             return False
         own = sum(job.tenant == tenant for job in waiting)
         tenants = len({job.tenant for job in waiting} | {tenant})
-        return tenants == 1 or own + count > limit // tenants or len(waiting) + count > 2 * limit
+        full = len(waiting) + count > 2 * limit and lane != "bulk"
+        return tenants == 1 or own + count > limit // tenants or full
 
     def owned(self, worker: str) -> list[Job]:
         return [job for job in self.alive() if job.owner.startswith(f"{worker}/")]

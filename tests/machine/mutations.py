@@ -105,7 +105,7 @@ MUTATIONS = (
     ),
     _one("who ended still waits", "  leave_room(p .. v[2], v[4], v[1])\n"),
     _one("who was taken still waits", "    leave_room(stream, tenant, sid)\n"),
-    _one("a full room is full for all", "tenants == 1 or own + count > math.floor(limit / tenants) or", "true or"),
+    _one("a full room is full for all", "tenants == 1 or own + count > math.floor(limit / tenants)", "true"),
     _one("renew does not renew", "    redis.call('XCLAIM', one.stream, GROUP, one.worker, 0, one.sid, 'JUSTID')\n"),
 )
 #: What the reference names, for every test run; the others are tried by `python -m tests.machine --mutations`.
