@@ -43,6 +43,7 @@ from queuechat.client import Client
 from queuechat.credentials import KeyRing
 from queuechat.errors import QueuechatError
 from queuechat.files import Directory
+from queuechat.following import Following
 from queuechat.periodic import Periodic
 from queuechat.rates import Rates
 from queuechat.roster import Roster
@@ -155,11 +156,12 @@ async def _open(app: FastAPI, settings: Settings, bus_url: str, fetcher: Fetcher
             tpm=settings.key_tpm,
         )
         allowance = await stack.enter_async_context(Allowance(bus))
+        following = await stack.enter_async_context(Following(bus))
         chores = Chores(bus_url)
         stack.push_async_callback(chores.close)
         stack.push_async_callback(fetcher.close)
         app.state.house = House(
-            *(settings, bus, client, roster, keys, allowance, Rates(bus)),
+            *(settings, bus, client, roster, keys, allowance, Rates(bus), following),
             store=Directory(settings.files_dir),
             chores=chores,
             fetcher=fetcher,

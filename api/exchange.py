@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from api.house import House, Ticket
 from api.rating import headers_of
 from queuechat.client import Answer, Event, Waiting, failure_of
 from queuechat.dialects.order import Order
 from queuechat.errors import BusUnavailable, QueuechatError
+from queuechat.following import Unread
 from queuechat.protocol import End
 from queuechat.rates import Standings
 
@@ -41,12 +42,14 @@ class Exchange:
         self._failure: QueuechatError | None = None
         self._worded = False
         self._released = order.unwatched  # the status is out: failures are told where words were expected
+        self._told = False  # how all has ended
         self._places = contextlib.AsyncExitStack()
+        self._shelved = contextlib.AsyncExitStack()
         self.tally = order.tally()
 
     async def __aenter__(self) -> Exchange:
         ticket, house = self._ticket, self._house
-        async with self._places as places:
+        async with contextlib.AsyncExitStack() as places, contextlib.AsyncExitStack() as shelved:
             id = ticket.id
             bearer = ticket.bearer
             if bearer.limited and self._order.idem:
@@ -55,30 +58,32 @@ class Exchange:
             await places.enter_async_context(place)
             price, keep_s = self._order.tokens_asked, self._order.deadline_s + _SETTLED_S
             await places.enter_async_context(
-                house.rates.paid(bearer, id, price, keep_s, self._tell_standings, self._used)
+                house.rates.paid(bearer, id, price, keep_s, self._tell_standings, self._used, ticket.id)
             )
             if self._shelf:
-                await places.enter_async_context(self._shelf(self))
+                await shelved.enter_async_context(self._shelf(self))
             self._answer = await house.client.submit(
                 self._order.jobs, self._order.idem, unwatched=self._order.unwatched, keep_s=self._order.keep_s
             )
-            self._places = places.pop_all()
+            self._places, self._shelved = places.pop_all(), shelved.pop_all()
         return self
 
     def _tell_standings(self, standings: Standings) -> None:
         self._ticket.headers.update(headers_of(standings))
 
     def _used(self) -> int | None:
-        """Tokens read and written; None when the jobs go on without us. What was only read again costs nothing."""
+        """Tokens read and written; None when the jobs go on and nobody will know. What was only read again costs
+        nothing."""
         if self._answer is None or self._answer.replayed:
             return 0
         if self._goes_on():
             return None
-        read = self.tally.prompt_tokens or (self._order.prompt_tokens if self._worded else 0)
-        return read + (0 if self._order.embeds else self._answer.tokens)
+        begun = self._worded or self.tally.generated
+        read = self.tally.prompt_tokens or (self._order.prompt_tokens if begun else 0)
+        return read + (0 if self._order.embeds else max(self._answer.tokens, self.tally.generated))
 
     def _goes_on(self) -> bool:
-        return self._answer is not None and self._answer.outlives and not self._answer.ended
+        return self._answer is not None and self._answer.outlives and not self._answer.ended and not self._told
 
     @property
     def id(self) -> str:
@@ -96,9 +101,26 @@ class Exchange:
     async def __aexit__(self, *_: object) -> None:
         if self._next:
             self._next.cancel()
-        async with self._places:
-            if self._answer:
-                await self._answer.close(cancel=not self._house.drain.cut)
+        try:
+            async with self._shelved:
+                if self._answer:
+                    await self._answer.close(cancel=not self._house.drain.cut)
+        finally:
+            await self._leave()
+
+    async def _leave(self) -> None:
+        """Settle now, or when what goes on has ended."""
+        if self._ticket.bearer.limited and self._goes_on() and not self.replayed:
+            ids = [job.id for job in self._order.jobs]
+            self._house.following.add(Unread(self._order.model, ids, self._learn, self._places))
+        else:
+            await self._places.aclose()
+
+    def _learn(self, ends: Sequence[End | None]) -> None:
+        self._told, self.tally = True, self._order.tally()
+        for index, end in enumerate(ends):
+            if end:
+                self.tally.add(index, end)
 
     async def first_word(self, hold_s: float) -> Events:
         """The first chunks or ends; only the last news of waiting when there is no word within `hold_s`."""

@@ -16,6 +16,7 @@ from queuechat.bus.chores import Chores
 from queuechat.client import Client
 from queuechat.credentials import NOBODY, Bearer, KeyRing
 from queuechat.files import FileStore
+from queuechat.following import Following
 from queuechat.rates import Rates
 from queuechat.roster import Roster
 from queuechat.settings import Settings
@@ -32,6 +33,7 @@ class House:
     keys: KeyRing
     allowance: Allowance
     rates: Rates
+    following: Following
     metrics: Metrics = field(default_factory=Metrics)
     drain: Drain = field(default_factory=Drain)
     store: FileStore = field(kw_only=True)

@@ -29,8 +29,8 @@ _FILE = re.compile(rb'"(?:data:[a-z0-9/.+;=-]{1,100},)?[A-Za-z0-9+/=]{1024,}"')
 
 
 def room_for(settings: Settings) -> int:
-    """Bytes of a body that may have images: base64 makes 4 of 3."""
-    return settings.body_limit + -(-settings.image_total // 3) * 4 if settings.image_count else settings.body_limit
+    """Bytes of a body that may have images."""
+    return settings.body_room
 
 
 def refuse_much_else(raw: bytes, limit: int) -> None:

@@ -206,10 +206,15 @@ async def forget_file(bus: Bus, file: File) -> None:
 
 
 async def list_expired(bus: Bus, count: int = 100) -> list[File]:
-    """Files whose time is over and that are still recorded."""
+    """Files whose time is over and that are still recorded; ids without a record leave the directory."""
     command = ("ZRANGEBYSCORE", keys.FILES, "-inf", int(time.time() * 1000), "LIMIT", 0, count)
-    ids = [raw.decode() for raw in (await bus.connection.insist([command]))[0]]
-    return [file for file in await _read(bus, ids) if file]
+    while ids := [raw.decode() for raw in (await bus.connection.insist([command]))[0]]:
+        files = await _read(bus, ids)
+        if gone := [id for id, file in zip(ids, files, strict=True) if not file]:
+            await bus.connection.insist([("ZREM", keys.FILES, *gone)])
+        if found := [file for file in files if file]:
+            return found
+    return []
 
 
 async def unrecorded(bus: Bus, ids: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@
     qc:{m}:reads            stream   the same of prompts that are only read           until ack + delete
     qc:{m}:jobs:turns       zset     who waits: tenant by the number of its next turn until nobody waits
     qc:{m}:jobs:of:<key>    zset     entries of a tenant that wait, by when they came until taken or ended
-    qc:{m}:job:<id>         hash     the request and where it stands                  end + 15 min
+    qc:{m}:job:<id>         hash     the request and where it stands                  end + 15 min, or as its response
     qc:{m}:log:<id>         stream   the answer; entry id = token offset (<end>-0)    end + 15 min, or as its response
     qc:{m}:out:<id>         channel  the same entries, as they happen                 -
     qc:{m}:wake             channel  "there is something to take", to idle workers    -

@@ -50,11 +50,11 @@ async def read_page(
         items = await read(ids) if ids else []
         gone = [id for id, item in zip(ids, items, strict=True) if item is None]
         found += [item for item in items if item is not None and wanted(item)]
+        if gone:
+            await bus.connection.insist([("ZREM", index, *gone)])
         if len(found) > limit or len(ids) < _STRIDE:
             break
         start += _STRIDE - len(gone)
-        if gone:
-            await bus.connection.insist([("ZREM", index, *gone)])
     return Page(found[:limit], len(found) > limit)
 
 

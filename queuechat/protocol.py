@@ -22,12 +22,14 @@ from queuechat.sampling import Grammar as Grammar
 from queuechat.sampling import GrammarKind as GrammarKind
 from queuechat.sampling import Sampling as Sampling
 from queuechat.tokens import MAX_LOGPROBS as MAX_LOGPROBS
+from queuechat.tokens import MAX_READ as MAX_READ
+from queuechat.tokens import MAX_READ_BYTES as MAX_READ_BYTES
 from queuechat.tokens import Logprob as Logprob
 from queuechat.tokens import PrefixHash as PrefixHash
 from queuechat.tokens import Read as Read
 from queuechat.tokens import Want as Want
 from queuechat.wire import VERSION as VERSION
-from queuechat.wire import load
+from queuechat.wire import chosen, load
 
 
 class Reason(StrEnum):
@@ -78,7 +80,8 @@ class Job:
     images: list[str] = field(default_factory=list)  #: base64 of image files, in the order of their parts in messages
 
     def encode(self) -> bytes:
-        return VERSION + orjson.dumps(asdict(self), option=orjson.OPT_NON_STR_KEYS)
+        body = chosen(self) | {"sampling": chosen(self.sampling, "logit_bias")}
+        return VERSION + orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
 
     @classmethod
     def decode(cls, raw: bytes) -> Job:

@@ -49,9 +49,11 @@ class Rates:
         keep_s: float,
         tell: Callable[[Standings], None],
         used: Callable[[], int | None],
+        payer: str = "",
     ) -> AsyncIterator[None]:
         """Request `id` pays one request and so many tokens; at the end it has paid for what it has `used`. When that
-        is None it goes on without us, and what it paid is all.
+        is None nobody will know, and what it paid is all. Who asks again for a request that has paid pays nothing,
+        and settles nothing: `payer` tells them apart.
 
         Args:
             keep_s: seconds after which nobody will settle it any more.
@@ -64,20 +66,20 @@ class Rates:
         if not bearer.id or not (bearer.rpm or bearer.tpm):
             yield
             return
-        await self._pay(bearer, id, tokens, keep_s, tell)
+        await self._pay(bearer, id, tokens, keep_s, tell, payer)
         try:
             yield
         finally:
             cost = used()
             if cost is not None:
                 with contextlib.suppress(QueuechatError):
-                    args = (bearer.rpm, bearer.tpm, id, cost)
+                    args = (bearer.rpm, bearer.tpm, id, cost, payer)
                     await self._bus.connection.call("qc1_settle", keys.rate(bearer.id), *args)
 
     async def _pay(
-        self, bearer: Bearer, id: str, tokens: int, keep_s: float, tell: Callable[[Standings], None]
+        self, bearer: Bearer, id: str, tokens: int, keep_s: float, tell: Callable[[Standings], None], payer: str
     ) -> None:
-        args = (bearer.rpm, bearer.tpm, id, tokens, round(keep_s * 1000))
+        args = (bearer.rpm, bearer.tpm, id, tokens, round(keep_s * 1000), payer)
         wait_ms, *left = await self._bus.connection.call("qc1_spend", keys.rate(bearer.id), *args)
         standings = Standings(
             Standing(bearer.rpm, left[0], left[1]) if bearer.rpm else None,

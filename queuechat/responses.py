@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from queuechat import keys
-from queuechat.bus import Bus
+from queuechat.bus import Bus, memory_low
 from queuechat.errors import ResponseNotFound
 from queuechat.protocol import Chunk, End, decode_event
 
@@ -29,16 +29,24 @@ class Record:
 
 
 async def put_response(bus: Bus, record: Record, keep_s: float) -> None:
-    """Store what is asked, for `keep_s` seconds. Raises BusUnavailable."""
+    """Store what is asked, for `keep_s` seconds.
+
+    Raises:
+        MemoryLow: Redis needs what memory it has for the answers that run.
+        BusUnavailable: it does not answer.
+    """
     key, keep_ms = keys.response(record.id), round(keep_s * 1000)
-    await bus.connection.call("qc1_response_put", key, record.tenant, record.model, record.asked, keep_ms)
+    word = await bus.connection.call("qc1_response_put", key, record.tenant, record.model, record.asked, keep_ms)
+    if word == b"MEMORY":
+        raise memory_low()
 
 
 async def end_response(bus: Bus, record: Record, ended: bytes, *, log_s: float | None = None) -> None:
     """Store what became of it; nothing for one that was deleted. From now on its log may be kept for `log_s` only."""
     word = await bus.connection.call("qc1_response_end", keys.response(record.id), ended)
     if word == b"OK" and log_s is not None:
-        await bus.connection.insist([("PEXPIRE", keys.log(record.model, record.id), round(log_s * 1000))])
+        names = (keys.job(record.model, record.id), keys.log(record.model, record.id))
+        await bus.connection.insist([("PEXPIRE", name, round(log_s * 1000)) for name in names])
 
 
 async def find_response(bus: Bus, id: str, tenant: str) -> Record:
@@ -51,10 +59,10 @@ async def find_response(bus: Bus, id: str, tenant: str) -> Record:
 
 
 async def delete_response(bus: Bus, record: Record) -> None:
-    """Forget it, and stop it if it runs."""
-    await bus.connection.call("qc1_response_delete", keys.response(record.id))
+    """Forget it, and stop it if it runs. It can be asked for again until all is gone: the tombstone comes last."""
     await bus.cancel(record.model, [record.id])
     await bus.connection.call("qc1_response_drop", keys.jobs(record.model), record.id)
+    await bus.connection.call("qc1_response_delete", keys.response(record.id))
 
 
 async def forget_response(bus: Bus, id: str) -> None:

@@ -99,6 +99,11 @@ class Settings(BaseSettings):
     log_level: str = Field("info", description="debug, info, warning or error")
     log_json: bool = Field(False, description="log lines as JSON")
 
+    @property
+    def body_room(self) -> int:
+        """Bytes of a body that may have images: base64 makes 4 of 3."""
+        return self.body_limit + -(-self.image_total // 3) * 4 if self.image_count else self.body_limit
+
     @field_validator("api_keys", "cors_origins", "image_hosts", "image_networks", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:

@@ -55,6 +55,10 @@ class PrefixHash:
         return self.value
 
 
+MAX_READ = 1 << 18  #: tokens that may be told one by one: more are no message that pub/sub carries to all who listen
+MAX_READ_BYTES = 4 << 20  #: of a text, for the same reason
+
+
 @dataclass(frozen=True, slots=True)
 class Read:
     """What a prompt is to the model. `pieces` are the texts of the ids one by one, `text` that of all; only what was

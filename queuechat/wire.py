@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import MISSING, Field, fields
 from typing import Any
 
 import orjson
@@ -29,3 +30,16 @@ def from_wire(code: str, message: str, param: str | None = None) -> QueuechatErr
     error = QueuechatError(message, param=param)
     error.code = code
     return error
+
+
+def chosen(value: Any, *always: str) -> dict[str, Any]:
+    """The fields of a dataclass that are not at their defaults, and those that are `always` told.
+
+    What a release does not know it cannot read, and this leaves it as much as it can know. So no default may change.
+    """
+    told = {f.name: getattr(value, f.name) for f in fields(value)}
+    return {f.name: told[f.name] for f in fields(value) if f.name in always or told[f.name] != _default(f)}
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 
-from queuechat.protocol import Chunk, Grammar, Job, Logprob, PrefixHash, decode_event
+from queuechat.protocol import Chunk, Grammar, Job, Logprob, PrefixHash, Sampling, decode_event
 
 
 def test_a_job_comes_back_with_its_grammar_and_its_logprobs() -> None:
@@ -12,6 +13,14 @@ def test_a_job_comes_back_with_its_grammar_and_its_logprobs() -> None:
     assert Job.decode(job.encode()) == job
     plain = Job("a", "m", prompt="x")
     assert Job.decode(plain.encode()) == plain
+
+
+def test_a_job_tells_only_what_was_asked_for_so_that_an_earlier_release_can_read_it() -> None:
+    plain = Job("a", "m", prompt="x", sampling=Sampling(seed=7), max_tokens=3)
+    body = orjson.loads(plain.encode()[1:])
+    assert body == {"id": "a", "model": "m", "prompt": "x", "max_tokens": 3, "sampling": {"seed": 7, "logit_bias": {}}}
+    asked = Job("a", "m", prompt="x", sampling=Sampling(logit_bias={5: -1.0}), stop=["b"], fit=True, deadline_s=600.5)
+    assert Job.decode(asked.encode()) == asked
 
 
 def test_a_grammar_of_another_release_is_refused() -> None:

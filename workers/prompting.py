@@ -9,7 +9,7 @@ from typing import Any
 from queuechat.dialects.speech import markers
 from queuechat.dialects.speech.manner import tags
 from queuechat.errors import ContextLengthExceeded, InvalidRequest, UnsupportedParameter
-from queuechat.protocol import Job, Read
+from queuechat.protocol import MAX_READ, MAX_READ_BYTES, Job, Read
 from workers.engines.base import Caps, Prompt, SeeingVocabulary, Sight, Vocabulary, refuse_unknown
 from workers.pictures import opened
 from workers.text.calling import in_words, speaks_of_tools, with_short_ids
@@ -75,10 +75,17 @@ class Speech:
         if job.reading == "text":
             ids = self._ids(job)
             refuse_unknown(ids, len(self.vocabulary), param="tokens")
-            return Read(len(ids), text=self.vocabulary.decode(ids))
+            _refuse_long(len(ids), "tokens")
+            text = self.vocabulary.decode(ids)
+            if len(text.encode(errors="replace")) > MAX_READ_BYTES:
+                raise InvalidRequest(
+                    f"`tokens` are a text of more than {MAX_READ_BYTES} bytes: ask for parts", param="tokens"
+                )
+            return Read(len(ids), text=text)
         ids = self._ids(job)
         if job.reading == "count":
             return Read(len(ids))
+        _refuse_long(len(ids), "prompt" if job.messages is None else "messages")
         spell = self.vocabulary.bytes_of
         pieces = [spell(id).decode(errors="replace") for id in ids] if job.reading == "pieces" else []
         return Read(len(ids), ids, pieces)
@@ -153,6 +160,13 @@ class Speech:
                 param="tools" if job.tools else "messages",
             )
         return with_short_ids(messages) if self.tool_format == "mistral" else messages
+
+
+def _refuse_long(count: int, param: str) -> None:
+    if count > MAX_READ:
+        raise InvalidRequest(
+            f"`{param}` has {count} tokens, and at most {MAX_READ} are told: ask for parts", param=param
+        )
 
 
 def prompt_of(job: Job, id: str, prompt_ids: list[int], prefix_ids: list[int], speech: Speech, caps: Caps) -> Prompt:

@@ -1,6 +1,6 @@
 """The only door to Redis: typed verbs over queuechat/functions, one multiplexed pub/sub connection, one error map."""
 
-from queuechat.bus.bus import Bus
+from queuechat.bus.bus import Bus, memory_low
 from queuechat.bus.listener import Listener, Subscription
 from queuechat.bus.values import Accepted, Claim, Claims, Entry, Item, Repeated, Sight, Verdict
 
@@ -16,4 +16,5 @@ __all__ = [
     "Sight",
     "Subscription",
     "Verdict",
+    "memory_low",
 ]

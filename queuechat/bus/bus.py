@@ -87,6 +87,10 @@ class Bus:
         answer = await self.connection.call("qc1_cancel", keys.jobs(model), *ids)
         return [word.decode() for word in answer]
 
+    async def let_go(self, model: str, ids: Sequence[str]) -> None:
+        """Keep these jobs and their logs for no longer than others after their end: all that they said was read."""
+        await self.connection.call("qc1_let_go", keys.jobs(model), *ids)
+
     async def watch(self, model: str, ids: Sequence[str]) -> list[Sight]:
         """Renew the viewer marks of these jobs and see where they stand."""
         answer = await self.connection.call("qc1_watch", keys.jobs(model), *ids)
@@ -222,14 +226,17 @@ def _entry(fields: list[bytes] | dict[bytes, bytes]) -> Entry:
     return Entry(row[b"c"], row[b"h"].decode())
 
 
+def memory_low() -> MemoryLow:
+    message = "Redis has little memory left; no new requests until some of it is free"
+    return MemoryLow(message, retry_after=_soon(5))
+
+
 def _refusal(model: str, count: int, answer: list[Any]) -> QueuechatError:
     match answer[0]:
         case b"MISMATCH":
             return IdempotencyMismatch("this Idempotency-Key was used before with another body")
         case b"MEMORY":
-            return MemoryLow(
-                "Redis has little memory left; no new requests until some of it is free", retry_after=_soon(5)
-            )
+            return memory_low()
         case b"LATE":
             return WaitTooLong(
                 f"{answer[1]} requests wait for {model!r}: this one would be taken in about {answer[2] / 1000:.0f} s, "

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 from arq.connections import ArqRedis
+from arq.constants import in_progress_key_prefix
 from arq.worker import Worker
 from redis.exceptions import WatchError
 
@@ -48,6 +49,18 @@ class Chores:
         self.check()
         try:
             await self._arq.enqueue_job(name, *args, _job_id=id)
+        except faults.FOREIGN as error:
+            raise faults.translate(error, "the queue of chores") from error
+
+    async def begun(self, id: str) -> bool:
+        """Whether some process runs a chore of that id, or did when it died.
+
+        Raises:
+            BusUnavailable, Misconfigured, QueuechatError: by `faults.translate`.
+        """
+        self.check()
+        try:
+            return bool(await self._arq.exists(in_progress_key_prefix + id))
         except faults.FOREIGN as error:
             raise faults.translate(error, "the queue of chores") from error
 

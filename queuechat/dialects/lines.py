@@ -65,6 +65,7 @@ class Line:
     custom_id: str
     url: str
     body: bytes
+    fault: Fault | None = None  #: why it is none: its file was good when it was checked, by whatever release
 
     @property
     def model(self) -> str | None:
@@ -111,6 +112,8 @@ def read_body(line: Line) -> Body:
     Raises:
         InvalidRequest: the endpoint would refuse it.
     """
+    if line.fault:
+        raise InvalidRequest(line.fault.message, param=line.fault.param)
     body = parse(line.body, KINDS[line.url])
     if getattr(body, "stream", None):
         raise InvalidRequest("`stream` must be left out: a batch has whole answers", param="stream")

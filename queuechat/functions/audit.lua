@@ -37,7 +37,7 @@ local function faults(p, id, say)
   local tail = redis.call('XREVRANGE', p .. 'log:' .. id, '+', '-', 'COUNT', 1)[1]
   local last = tail and tail[1]
   if not v.state then
-    -- The log of a response that has ended is kept for longer than its job.
+    -- An earlier release kept the log of a response for longer than its job.
     if last and string.match(last, '-0$') then say('a log without a job') end
     if redis.call('ZSCORE', p .. 'deadlines', id) then say('a deadline without a job') end
   elseif alive(v.state) then

@@ -7,6 +7,8 @@
 
 -- What must not run any more ends when a worker comes to it, and takes no place: so often one call looks for more.
 local SWEEPS = 256
+-- Requests with images are large: who has so much in one answer asks again for more.
+local CLAIM_BYTES = 4 * 1024 * 1024
 
 -- All of a job but the request itself, which may be large.
 local function read_job(p, id)
@@ -43,6 +45,14 @@ end
 local function granted(p, id, v, epoch, t)
   local job = redis.call('HGET', p .. 'job:' .. id, 'job')
   return { id, job, epoch, v.next, v.hash, tonumber(v.deadline) - t, tonumber(v.crashes) }
+end
+
+local function grant(out, got)
+  out[#out + 1], out.bytes = got, (out.bytes or 0) + #(got[2] or '')
+end
+
+local function enough(out)
+  return (out.bytes or 0) >= CLAIM_BYTES
 end
 
 -- An entry is this worker's: end it if it must not run, else make the worker its owner.
@@ -102,12 +112,13 @@ local function take_orphans(p, stream, who, t, out)
     local found, suspect = orphans(p, stream, who, who.room - #out, t)
     if suspect and who.fresh + #found + #out == 0 then found = { suspect } end
     for _, orphan in ipairs(found) do
+      if enough(out) then break end
       redis.call('XCLAIM', stream, GROUP, who.worker, 0, orphan[1], 'JUSTID')
       local got = start(p, stream, orphan[1], orphan[2], who.worker, who.nonce, t)
-      if got then out[#out + 1] = got end
+      if got then grant(out, got) end
     end
     if suspect then return true end
-    if #found == 0 or #out >= who.room then return false end
+    if #found == 0 or #out >= who.room or enough(out) then return false end
   end
   return false
 end
@@ -116,7 +127,7 @@ end
 local function take_new(p, stream, who, room, t, out)
   local full = #out + room
   for _ = 1, room + SWEEPS do
-    local tenant = #out < full and next_tenant(stream)
+    local tenant = #out < full and not enough(out) and next_tenant(stream)
     if not tenant then return end
     local sid = redis.call('ZRANGE', queue_of(stream, tenant), 0, 0)[1]
     local id = id_of(stream, sid)
@@ -126,7 +137,7 @@ local function take_new(p, stream, who, room, t, out)
       local got = start(p, stream, sid, id, who.worker, who.nonce, t)
       if got then
         redis.call('ZINCRBY', stream .. ':turns', 1, tenant)
-        out[#out + 1] = got
+        grant(out, got)
       end
     end
   end
@@ -140,7 +151,7 @@ local function take_again(p, stream, who, t, out)
     local id = id_of(stream, entry[1])
     if id and redis.call('HGET', p .. 'job:' .. id, 'own') == who.nonce then
       redis.call('XCLAIM', stream, GROUP, who.worker, 0, entry[1], 'JUSTID')
-      out[#out + 1] = start(p, stream, entry[1], id, who.worker, who.nonce, t)
+      grant(out, start(p, stream, entry[1], id, who.worker, who.nonce, t))
       suspect = suspect or suspected(p, id)
     end
   end

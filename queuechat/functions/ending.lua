@@ -37,14 +37,23 @@ local function add_spent(p, tenant, t, requests, tokens, prompt_tokens)
   redis.call('PEXPIRE', key, KEEP_SPENT_MS)
 end
 
+-- A log that holds more than its job knows of is none of this job: it goes, so that nothing hangs.
+local function log_end(key, id, event)
+  local added = redis.pcall('XADD', key, id, 'e', event)
+  if type(added) == 'table' and added.err then
+    redis.call('DEL', key)
+    redis.call('XADD', key, id, 'e', event)
+  end
+end
+
 -- The only way out. Log, state, queue, usage and the last message change together.
 local function finish(p, id, reason, verdict, t)
   local key = p .. 'job:' .. id
   local v = redis.call('HMGET', key, 'sid', 'lane', 'next', 'tenant', 'queued', 'started', 'first', 'crashes', 'worker',
-    'ends', 'idem', 'kills', 'keep')
+    'ends', 'idem', 'kills', 'keep', 'items')
   local event = '1{"o":' .. v[3] .. ',"end":' .. verdict .. ',"at":[' .. v[5] .. ',' .. v[6] .. ',' .. v[7] .. ',' .. t .. ']}'
   local ends = tonumber(v[10] or 0) + 1
-  redis.call('XADD', p .. 'log:' .. id, v[3] .. '-' .. ends, 'e', event)
+  log_end(p .. 'log:' .. id, v[3] .. '-' .. ends, event)
   redis.call('XACK', p .. v[2], GROUP, v[1])
   redis.call('XDEL', p .. v[2], v[1])
   leave_room(p .. v[2], v[4], v[1])
@@ -52,24 +61,26 @@ local function finish(p, id, reason, verdict, t)
   local read = string.match(verdict, '"prompt_tokens":(%d+)') or '0'
   redis.call('HSET', key, 'state', reason, 'own', '', 'ended', t, 'ends', ends)
   if v[2] ~= 'reads' then
+    local written = v[14] and '0' or v[3]
     local bill = redis.call('XADD', p .. 'usage', 'MAXLEN', '~', 100000, '*', 'id', id, 'tenant', v[4], 'reason', reason,
-      'tokens', v[3], 'prompt_tokens', read, 'queued', v[5], 'started', v[6], 'first', v[7], 'ended', t)
-    add_spent(p, v[4], t, 1, v[3], read)
-    redis.call('HSET', key, 'bill', bill)
+      'tokens', written, 'prompt_tokens', read, 'queued', v[5], 'started', v[6], 'first', v[7], 'ended', t)
+    add_spent(p, v[4], t, 1, written, read)
+    redis.call('HSET', key, 'bill', bill, 'counted', '1')
   end
-  local keep = KEEP_MS
+  local keep, longer = v[2] == 'reads' and KEEP_READ_MS or KEEP_MS, tonumber(v[13] or 0)
   if reason == 'dead' then
     local letter = redis.call('XADD', p .. 'dead', 'MAXLEN', '~', 10000, '*', 'id', id, 'tokens', v[3], 'crashes', v[8], 'kills', v[12] or 0, 'worker', v[9],
       'tenant', v[4])
     redis.call('HSET', key, 'letter', letter)
     keep = KEEP_DEAD_MS
   end
-  if reason ~= 'dead' and redis.call('HSTRLEN', key, 'job') > KEEP_JOB_BYTES then
-    redis.call('HDEL', key, 'job') -- images: nobody asks for them any more
+  if reason ~= 'dead' and (longer > KEEP_MS or redis.call('HSTRLEN', key, 'job') > KEEP_JOB_BYTES) then
+    redis.call('HDEL', key, 'job') -- nobody asks for it any more
   end
   settle_idem(v[11], id, reason)
+  keep = whole(math.max(keep, longer))
   redis.call('PEXPIRE', key, keep)
-  redis.call('PEXPIRE', p .. 'log:' .. id, whole(math.max(keep, tonumber(v[13] or 0))))
+  redis.call('PEXPIRE', p .. 'log:' .. id, keep)
   redis.call('PUBLISH', p .. 'out:' .. id, event)
 end
 
@@ -102,4 +113,20 @@ local function finish_job(keys, args)
   return 'OK'
 end
 
+-- ARGV: ids. Who wanted them for longer has what they said: from now on they are kept as all others are.
+local function let_go(keys, args)
+  local p = prefix(keys)
+  for _, id in ipairs(args) do
+    local state = redis.call('HGET', p .. 'job:' .. id, 'state')
+    if state and alive(state) then
+      redis.call('HSET', p .. 'job:' .. id, 'keep', '0')
+    elseif state and state ~= 'dead' then
+      redis.call('PEXPIRE', p .. 'job:' .. id, KEEP_MS)
+      redis.call('PEXPIRE', p .. 'log:' .. id, KEEP_MS)
+    end
+  end
+  return 'OK'
+end
+
 redis.register_function { function_name = 'qc1_finish', callback = finish_job, flags = { 'allow-oom' } }
+redis.register_function { function_name = 'qc1_let_go', callback = let_go, flags = { 'allow-oom' } }

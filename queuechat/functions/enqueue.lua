@@ -17,14 +17,16 @@ local function seen_before(p, idem, sha)
 end
 
 -- Whether `count` more of a tenant are too many. In a full room there is still a place for who waits with less than its
--- share of it, up to twice as many in all: nobody is sent away because of another.
-local function too_many(line, tenant, count, depth, limit)
+-- share of it, up to twice as many in all: nobody is sent away because of another. (In `bulk` also beyond that: the lines
+-- of batches come without a limit, and fill it as far as they like.)
+local function too_many(stream, line, tenant, count, depth, limit)
   if depth + count <= limit then return false end
   local tenants, own = 1, 0
   for _, one in ipairs(line) do
     if one.tenant == tenant then own = one.count else tenants = tenants + 1 end
   end
-  return tenants == 1 or own + count > math.floor(limit / tenants) or depth + count > 2 * limit
+  return tenants == 1 or own + count > math.floor(limit / tenants)
+    or depth + count > 2 * limit and not is_bulk(stream)
 end
 
 -- The place in the room that the last of `count` more of a tenant would have.
@@ -42,7 +44,7 @@ local function refused(p, stream, tenant, count, limit, patience, t)
   if count > limit then return { 'FULL', 0 } end
   local each, line = stream == p .. 'reads' and 0 or pace(p, t), nil
   if depth + count > limit or (depth + count) * each > patience then line = line_of(stream) end
-  if line and too_many(line, tenant, count, depth, limit) then
+  if line and too_many(stream, line, tenant, count, depth, limit) then
     return { 'FULL', depth, math.ceil((depth + count - limit) * each) }
   end
   local wait = line and place_at_end(stream, line, tenant, count) * each or 0
@@ -53,6 +55,7 @@ end
 
 local function put(p, stream, id, job, args, count, keep, t)
   local lane, deadline = args[1], t + tonumber(args[3])
+  redis.call('DEL', p .. 'log:' .. id) -- of the same id, whose job is gone: what was said then is not said again
   local sid = redis.call('XADD', stream, '*', 'id', id)
   line_up(stream, args[5], sid, t)
   redis.call('HSET', p .. 'job:' .. id, 'job', job, 'state', 'waiting', 'lane', lane, 'sid', sid, 'own', '',
@@ -62,22 +65,34 @@ local function put(p, stream, id, job, args, count, keep, t)
   redis.call('ZADD', p .. 'deadlines', deadline, id)
 end
 
--- ARGV: lane limit deadline_ms grace_ms tenant idem_key body_sha, then id and request of each job: all or none; at the
--- end there may be keep_ms, for how long the logs are kept after the end.
+-- Where the jobs stand among the arguments that are not there yet. Who asks again may find some of them ended and gone
+-- and others alive: those must stay as they are.
+local function missing(p, args, count)
+  local found = {}
+  for i = 8, 6 + 2 * count, 2 do
+    if redis.call('EXISTS', p .. 'job:' .. args[i]) == 0 then found[#found + 1] = i end
+  end
+  return found
+end
+
+-- ARGV: lane limit deadline_ms grace_ms tenant idem_key body_sha, then id and request of each job: all that are not there
+-- or none; at the end there may be keep_ms, for how long they and their logs are kept after the end.
 local function enqueue(keys, args)
   local p, t = prefix(keys), now()
   local idem, first, count = args[6], args[8], math.floor((#args - 7) / 2)
   local keep = #args % 2 == 0 and args[#args] or 0
-  if redis.call('EXISTS', p .. 'job:' .. first) == 1 then return { 'OK' } end
+  local new = missing(p, args, count)
+  if #new == 0 then return { 'OK' } end
   local stream = ensure(p, args[1])
-  local no = seen_before(p, idem, args[7]) or refused(p, stream, args[5], count, tonumber(args[2]), tonumber(args[3]), t)
+  local no = #new == count and seen_before(p, idem, args[7])
+    or refused(p, stream, args[5], #new, tonumber(args[2]), tonumber(args[3]), t)
   if no then return no end
-  for i = 8, 6 + 2 * count, 2 do put(p, stream, args[i], args[i + 1], args, count, keep, t) end
-  if idem ~= '' then
+  for _, i in ipairs(new) do put(p, stream, args[i], args[i + 1], args, count, keep, t) end
+  if idem ~= '' and #new == count then
     redis.call('HSET', idem, 'id', first, 'sha', args[7])
     redis.call('PEXPIRE', idem, IDEM_MS)
   end
-  redis.call('PUBLISH', p .. 'wake', args[1] == 'reads' and args[1] or count)
+  redis.call('PUBLISH', p .. 'wake', args[1] == 'reads' and args[1] or #new)
   return { 'OK' }
 end
 

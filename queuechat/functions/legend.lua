@@ -13,8 +13,9 @@
 --                           crashes and kills (owners in a row that died of themselves, or that somebody killed or nobody
 --                           heard of any more, each without progress), cancel, deadline, grace and seen (how long it may be unwatched; last watched),
 --                           tenant, idem (its idempotency key), queued, started, first, ended (ms), ends (how often),
---                           bill (its usage entry), letter (its entry of `dead`), choices (jobs of its request), keep (ms that its log is kept after its end, when that is
---                           longer than usual), trail ("<ms> <what> <worker> <next>;" of each handover)
+--                           bill (its usage entry), counted (it is in spent), items (what it publishes are
+--                           vectors, no tokens), letter (its entry of `dead`), choices (jobs of its request), keep (ms that it and its log are
+--                           kept after its end, when that is longer than usual; without the request then), trail ("<ms> <what> <worker> <next>;" of each handover)
 --   log:<id>        stream  <end>-0: c = chunk, h = prefix hash; <end>-1: e = the end
 --   out:<id>, wake  channel
 --   deadlines       zset    id by deadline
@@ -25,13 +26,14 @@
 -- The clock is Redis': hosts may disagree with each other, nobody disagrees with TIME.
 
 -- Raise it with every change: a server keeps the library of the latest revision that it was brought.
-local REVISION = 5
+local REVISION = 6
 
 local GROUP = 'workers'
 local LANES = { 'jobs', 'bulk', 'reads' }
 local SILENCE_MS = 3000 -- less than a lease by two beats: what is renewed each second may be that old when a silence begins
 local STUCK_MS = 1000
 local KEEP_MS = 900000
+local KEEP_READ_MS = 60000 -- of what was only read: it is long, and costs nothing
 local KEEP_JOB_BYTES = 256 * 1024 -- a longer request goes with its end, unless it becomes a dead letter
 local KEEP_DEAD_MS = 7 * 86400000 -- a dead letter can be redriven for so long
 local KEEP_SPENT_MS = 400 * 86400000

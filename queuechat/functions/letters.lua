@@ -6,7 +6,7 @@ local function redrive(keys, args)
   local p, t, out = prefix(keys), now(), {}
   for i = 1, #args, 2 do
     local id, key = args[i + 1], p .. 'job:' .. args[i + 1]
-    local v = redis.call('HMGET', key, 'state', 'lane', 'next', 'ends', 'bill', 'deadline', 'queued', 'tenant')
+    local v = redis.call('HMGET', key, 'state', 'lane', 'next', 'ends', 'bill', 'deadline', 'queued', 'tenant', 'counted', 'items')
     if not v[1] then
       out[#out + 1] = 'MISSING'
     elseif v[1] ~= 'dead' or id_of(p .. 'dead', args[i]) ~= id then
@@ -16,7 +16,9 @@ local function redrive(keys, args)
       redis.call('XDEL', p .. 'log:' .. id, v[3] .. '-' .. v[4])
       if v[5] then
         redis.call('XDEL', p .. 'usage', v[5])
-        add_spent(p, v[8], tonumber(string.match(v[5], '^%d+')), -1, 0 - v[3], 0)
+      end
+      if v[5] and v[9] then
+        add_spent(p, v[8], tonumber(string.match(v[5], '^%d+')), -1, v[10] and 0 or 0 - v[3], 0)
       end
       redis.call('XDEL', p .. 'dead', args[i])
       local stream = ensure(p, v[2])

@@ -12,8 +12,10 @@ local function append(p, a, i, t)
   local verdict = verdict_of(p, v[4], v[5], v[6], v[7], t)
   if verdict then return verdict == 'deadline' and 'DEADLINE' or 'CANCEL' end
   local last = whole(first + count)
-  redis.call('XADD', p .. 'log:' .. id, last .. '-0', 'c', a[i + 6], 'h', a[i + 5])
+  local added = redis.pcall('XADD', p .. 'log:' .. id, last .. '-0', 'c', a[i + 6], 'h', a[i + 5])
+  if type(added) == 'table' and added.err then return 'DIVERGED' end -- a log that is another's; the others go on
   if v[8] == '0' then
+    if string.find(a[i + 6], '^1{"o":%d+,"n":%d+,"v":') then redis.call('HSET', key, 'items', '1') end
     redis.call('HSET', key, 'next', last, 'hash', a[i + 5], 'first', t)
   else
     redis.call('HSET', key, 'next', last, 'hash', a[i + 5])

@@ -2,7 +2,7 @@
 -- has to be given back for a limit to heal. And how many wrong keys one address may try.
 --
 -- KEYS[1]  hash    qc:limit:{<key>}:rate: requests, tokens (what is left; tokens may be owed), at (ms)
---          string  qc:limit:{<key>}:paid:<id>: tokens that a request has paid ahead, until it is settled
+--          string  qc:limit:{<key>}:paid:<id>: tokens that a request has paid ahead, and who paid, until that one settles it
 
 local MINUTE_MS = 60000
 
@@ -30,7 +30,7 @@ local function paid_key(key, id)
   return string.sub(key, 1, -5) .. 'paid:' .. id
 end
 
--- ARGV: rpm tpm id tokens keep_ms (0: no such limit). The same request pays once. One that asks for more than a whole
+-- ARGV: rpm tpm id tokens keep_ms payer (0: no such limit). The same request pays once, whoever asks for it again. One that asks for more than a whole
 -- minute's tokens pays with a full bucket, and owes the rest if it comes to that.
 -- Answers ms to wait (0: let in), requests left, ms until all are, tokens left, ms until all are.
 local function spend(keys, args)
@@ -41,7 +41,7 @@ local function spend(keys, args)
     wait = math.max(ms_until(requests, 1, rpm), ms_until(tokens, price, tpm))
     if wait == 0 then
       requests, tokens = requests - math.min(rpm, 1), tokens - price
-      redis.call('SET', paid_key(key, args[3]), price, 'PX', args[5])
+      redis.call('SET', paid_key(key, args[3]), price .. ' ' .. (args[6] or ''), 'PX', args[5])
       write_buckets(key, requests, tokens, rpm, tpm, t)
     end
   end
@@ -49,11 +49,11 @@ local function spend(keys, args)
     math.floor(math.max(tokens, 0)), ms_until(tokens, tpm, tpm) }
 end
 
--- ARGV: rpm tpm id tokens. What the request has really used. Answers OK, or ALREADY.
+-- ARGV: rpm tpm id tokens payer. What the request has really used. Answers OK, or ALREADY: another has paid, or nobody.
 local function settle(keys, args)
   local key, t, rpm, tpm = keys[1], now(), tonumber(args[1]), tonumber(args[2])
-  local paid = redis.call('GET', paid_key(key, args[3]))
-  if not paid then return 'ALREADY' end
+  local paid, payer = string.match(redis.call('GET', paid_key(key, args[3])) or '', '^(%S+) ?(.*)$')
+  if not paid or payer ~= (args[5] or '') then return 'ALREADY' end
   local requests, tokens = read_buckets(key, rpm, tpm, t)
   redis.call('DEL', paid_key(key, args[3]))
   write_buckets(key, requests, math.min(tpm, tokens + paid - args[4]), rpm, tpm, t)

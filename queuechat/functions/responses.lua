@@ -3,8 +3,9 @@
 -- KEYS[1]  hash  qc:response:<id>: tenant, model, asked and ended (JSON that only Python reads; ended once somebody has
 --                seen the end), deleted (then only that and tenant are left)
 
--- ARGV: tenant model asked keep_ms.
+-- ARGV: tenant model asked keep_ms. Answers OK, or MEMORY: what there is is kept for the answers that run.
 local function response_put(keys, args)
+  if used_memory() > MEMORY then return 'MEMORY' end
   redis.call('HSET', keys[1], 'tenant', args[1], 'model', args[2], 'asked', args[3])
   redis.call('PEXPIRE', keys[1], args[4])
   return 'OK'

@@ -10,6 +10,10 @@
 
 local LINE = 1000 -- tenants that are looked at in one call
 
+local function is_bulk(stream)
+  return string.sub(stream, -5) == ':bulk'
+end
+
 local function queue_of(stream, tenant)
   return stream .. ':of:' .. tenant
 end

@@ -10,7 +10,7 @@ import pytest
 
 from queuechat import keys
 from queuechat.bus import Bus
-from queuechat.protocol import Job, Reason, new_id
+from queuechat.protocol import MAX_READ, Job, Reason, new_id
 from tests.api.hand import Hand
 from tests.api.site import Site
 from tests.api.test_refusals import check
@@ -148,3 +148,18 @@ async def test_prompts_for_several_models_are_checked_at_once(site: Site, bus: B
         }
         asked[1]["model"] = "nobody"
         check(await site.post("/api/v1/token_check", {"prompts": asked}), 404, "model_not_found", "model")
+
+
+async def test_more_tokens_than_a_message_can_carry_are_counted_and_not_told(site: Site, echo: Hand) -> None:
+    prompt = "a" * MAX_READ
+    answer = await site.post("/tokenize", {"model": echo.model, "prompt": prompt + "a"})
+    check(answer, 400, "invalid_value", "prompt")
+    counting = {"prompts": [{"model": echo.model, "prompt": prompt + "a", "max_tokens": 1}]}
+    told = (await site.post("/api/v1/token_check", counting)).json()
+    assert told["prompts"][0]["tokenCount"] == MAX_READ + 1
+    check(
+        await site.post("/detokenize", {"model": echo.model, "tokens": [70] * (MAX_READ + 1)}),
+        400,
+        "invalid_value",
+        "tokens",
+    )

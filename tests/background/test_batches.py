@@ -10,6 +10,7 @@ from typing import Any
 import openai
 import pytest
 
+from queuechat import keys
 from queuechat.batches import Batch, add_batch, get_batch, new_batch_id
 from queuechat.bus.chores import Chores
 from tests.background.plant import CHAT, Plant, request, text_of
@@ -219,3 +220,19 @@ async def test_nothing_of_an_ended_batch_is_left_beside_its_files(plant: Plant) 
     ended = await plant.ended(await plant.begin([request(0)]))
     assert not (plant.folder / "files" / "parts" / ended.id).exists()
     assert (await get_batch(plant.bus, ended.id)).ended
+
+
+async def test_what_a_line_left_in_redis_goes_like_that_of_others_once_its_result_is_kept(plant: Plant) -> None:
+    batch = await plant.begin([request(1, n=2), request(2, tokens=8000)])
+
+    async def left_s() -> list[int]:
+        names = await plant.bus.find_keys(keys.log(MODEL, "*"))
+        return sorted([await plant.bus.connection.command("TTL", name) for name in names])
+
+    async with asyncio.timeout(30):
+        while not (len(found := await left_s()) == 3 and found[0] == -1 and 0 < found[1] <= found[2] <= keys.LOG_S):
+            await asyncio.sleep(0.05)
+    await plant.sdk.batches.cancel(batch.id)
+    ended = await plant.ended(batch)
+    assert ended.status == "cancelled"
+    assert (await left_s())[2] > keys.LOG_S, "its result was never kept"

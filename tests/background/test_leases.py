@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -12,7 +13,9 @@ from queuechat.batches import Batch, Lease, add_batch, cancel_batch, get_batch, 
 from queuechat.bus import Bus
 from queuechat.errors import LeaseLost
 from workers.background.asking import Outcome
-from workers.background.parts import Parts
+from workers.background.desk import Desk
+from workers.background.parts import Parts, Reader
+from workers.background.step import Step
 
 
 @pytest.fixture
@@ -91,7 +94,7 @@ def test_a_line_counts_once_whoever_wrote_it(tmp_path: Path) -> None:
     found = new.index()
     assert sorted(found) == [1, 2, 3, 4]
     assert [found[k].ok for k in (1, 2, 3, 4)] == [True, False, True, True]
-    assert b"first" in found[1].read()
+    assert b"first" in Reader().read(found[1])
 
 
 def test_what_a_crash_has_cut_off_does_not_count(tmp_path: Path) -> None:
@@ -103,3 +106,24 @@ def test_what_a_crash_has_cut_off_does_not_count(tmp_path: Path) -> None:
         assert sorted(Parts(tmp_path, 2).index()) == [1], cut
     part.write_bytes(whole)
     assert sorted(Parts(tmp_path, 2).index()) == [1, 2]
+
+
+async def test_the_parts_of_an_ended_batch_are_gone_before_it_is_forgotten(
+    bus: Bus, batch: Batch, tmp_path: Path
+) -> None:
+    """Whoever dies in between has left a batch that is taken up again, and no parts that nobody looks for."""
+    lease = await take(bus, batch.id)
+    await lease.write("validating", status="failed", failed_at=1)
+    folder = tmp_path / batch.id
+    folder.mkdir()
+
+    class Dying(Lease):
+        async def end(self) -> None:
+            assert not folder.exists()
+            raise LeaseLost("it died")
+
+    lease.__class__ = Dying
+    nobody = cast(Any, None)
+    desk = Desk(bus, nobody, nobody, nobody, nobody, tmp_path, 1, "", 1)
+    with pytest.raises(LeaseLost, match="it died"):
+        await Step(desk, lease).run()

@@ -161,3 +161,16 @@ async def test_wrong_keys_are_counted_by_address(bus: Bus, one: str, other: str,
     await rates.wrong_key(one, 0)
     for name in await bus.find_keys("qc:limit:from:*"):
         await bus.connection.command("DEL", name)
+
+
+async def test_only_who_has_paid_for_a_request_settles_it(bus: Bus, model: str) -> None:
+    rates, told = Rates(bus), list[Standings]()
+
+    def paid(payer: str, used: int) -> Any:
+        return rates.paid(Bearer(model, tpm=600), "r", 500, 60, told.append, lambda: used, payer)
+
+    async with paid("first", 400):
+        async with paid("second", 0):
+            pass
+        assert (await left(bus, model))[1] == pytest.approx(100, abs=20)
+    assert (await left(bus, model))[1] == pytest.approx(200, abs=20)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from hypothesis import reject
 from hypothesis.stateful import RuleBasedStateMachine
 
 from queuechat import keys, letters
@@ -107,8 +106,8 @@ class Acts(RuleBasedStateMachine):
         return claims
 
     async def _ask_for_jobs(self, ask: Ask, lease_ms: int) -> Claims:
-        """Only those whose owner the model takes to be silent have run out, however slow this machine is."""
-        begun = await hands.time_ms(self.bus)
+        """Only those whose owner the model takes to be silent have run out, however slow this machine is: Hypothesis
+        makes an example more than once, and must find it the same."""
         if ask.trusting:
             living = [job for job in self.world.alive() if job.owner and not job.lapsed]
             await hands.refresh(self.bus, living)
@@ -120,8 +119,6 @@ class Acts(RuleBasedStateMachine):
             lease_ms=lease_ms,
             fresh=ask.fresh,
         )
-        if await hands.time_ms(self.bus) - begun >= hands.SHORT_MS:
-            reject()  # such a stall lets every lease run out: this example says nothing
         grants = [Grant(one.job.id, one.epoch, one.offset, one.hash, one.crashes) for one in claims]
         touched = await hands.touched(self.bus, self.world, {grant.id for grant in grants})
         before = {id: self.world.jobs[id].owner for id in touched.ended}

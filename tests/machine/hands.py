@@ -14,7 +14,7 @@ from tests.machine.model import MAX_KILLS, PROVEN, SUSPECT, Job, World
 
 HOUR = 3_600_000
 LAPSED_MS = 11 * HOUR
-SHORT_MS = 400  #: a lease that has run out
+SHORT_MS = HOUR // 2  #: a lease that has run out, and that no stall of this machine lets run out
 LONG_MS = 10 * HOUR  #: one that has run out by the clock, but workers have not been heard for so long
 GRACE_MS = 900  #: of a viewer who left; a job that is watched has LONG_MS
 

@@ -114,8 +114,8 @@ class Machine(Acts):
     @rule(at=number)
     def a_request_comes_again(self, at: int) -> None:
         call = pick(self.calls, at)
-        job = self.world.jobs.get(call.jobs[0].id)
-        if not job or not job.dropped:  # what was dropped is not known any more
+        known = [self.world.jobs[job.id] for job in call.jobs if job.id in self.world.jobs]
+        if not any(job.dropped for job in known):  # what was dropped is not known any more
             self.step(self.enqueue(call))
 
     @precondition(lambda self: self.any_free() or self.lost)

@@ -112,7 +112,8 @@ class World:
             return False
         own = sum(job.tenant == tenant for job in waiting)
         tenants = len({job.tenant for job in waiting} | {tenant})
-        return tenants == 1 or own + count > limit // tenants or len(waiting) + count > 2 * limit
+        full = len(waiting) + count > 2 * limit and lane != "bulk"
+        return tenants == 1 or own + count > limit // tenants or full
 
     def owned(self, worker: str) -> list[Job]:
         return [job for job in self.alive() if job.owner.startswith(f"{worker}/")]
@@ -123,7 +124,8 @@ class World:
     # -- front ends ------------------------------------------------------------------------------------------------
 
     def enqueue(self, ids: Sequence[str], lane: str, limit: int, key: str, body: str, tenant: str = "") -> str:
-        if ids[0] in self.jobs:
+        ids = [id for id in ids if id not in self.jobs]
+        if not ids:
             return "OK"
         request, known = self.keys.get(key, ("", ""))
         if request and self.jobs[request].state not in UNDELIVERED:

@@ -31,7 +31,7 @@ _FENCE = ("  if v[1] ~= a[i + 1] then return 'FENCED' end\n", "")
 _HASH = ("  if v[3] ~= a[i + 4] then return 'DIVERGED' end\n", "")
 _DUP = ("  if first + count <= at then return 'DUP' end\n", "")
 _OFFSET = ("  if first ~= at then return 'GAP' end\n", "")
-_SAME_ID = ("  if redis.call('EXISTS', p .. 'job:' .. first) == 1 then return { 'OK' } end\n", "")
+_SAME_ID = ("redis.call('EXISTS', p .. 'job:' .. args[i]) == 0", "true")
 _KEY = ("  if idem == '' then return nil end\n", "  do return nil end\n")
 _PLACES = {
     "_usage": "  local bill = redis.call('XADD', p .. 'usage',",
@@ -105,7 +105,7 @@ MUTATIONS = (
     ),
     _one("who ended still waits", "  leave_room(p .. v[2], v[4], v[1])\n"),
     _one("who was taken still waits", "    leave_room(stream, tenant, sid)\n"),
-    _one("a full room is full for all", "tenants == 1 or own + count > math.floor(limit / tenants) or", "true or"),
+    _one("a full room is full for all", "tenants == 1 or own + count > math.floor(limit / tenants)", "true"),
     _one("renew does not renew", "    redis.call('XCLAIM', one.stream, GROUP, one.worker, 0, one.sid, 'JUSTID')\n"),
 )
 #: What the reference names, for every test run; the others are tried by `python -m tests.machine --mutations`.

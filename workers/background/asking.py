@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,7 @@ class Asker:
         self._client, self._roster = client, roster
         self._bearer, self._expires_at, self._id_of = bearer, expires_at, id_of
         self._reasoning_field = reasoning_field
+        self._asked: dict[int, tuple[str, list[str]]] = {}  # model and jobs of each line whose outcome is not kept yet
 
     async def answer(self, line: Line) -> Outcome | None:
         """Its outcome; None when the time of the batch ended first."""
@@ -92,6 +93,14 @@ class Asker:
             order, _ = place(body, self._slip(self._id_of(line), card), card, 0)
             await self._client.bus.cancel(order.model, [job.id for job in order.jobs])
 
+    async def let_go(self, outcomes: Sequence[Outcome]) -> None:
+        """They are kept: what Redis has of these lines may go as soon as that of others. Until then it stays for as
+        long as the batch may, so that who asks again gets the same, and nothing is run or billed twice."""
+        asked = [self._asked.pop(outcome.number) for outcome in outcomes if outcome.number in self._asked]
+        with contextlib.suppress(QueuechatError):
+            for model, ids in asked:
+                await self._client.bus.let_go(model, ids)
+
     async def _body(self, line: Line, id: str) -> dict[str, Any]:
         body = read_body(line)
         card = await self._card(body.model)
@@ -100,6 +109,7 @@ class Asker:
             slip = self._slip(id, card)
             order, whole = place(body, slip, card, int(time.time()))
             try:
+                self._asked[line.number] = (order.model, [job.id for job in order.jobs])
                 return await self._ask(order, whole)
             except Refused as error:  # there is no room, or no Redis: lines have time
                 await asyncio.sleep(max(error.retry_after or 0, _PAUSE_S))
@@ -150,7 +160,7 @@ class Asker:
             QueuechatError: there will be no answer.
         """
         tally = order.tally()
-        answer = await self._client.submit(order.jobs, outlives=True)
+        answer = await self._client.submit(order.jobs, outlives=True, keep_s=order.deadline_s)
         try:
             while events := await answer.take():
                 for index, event in events:

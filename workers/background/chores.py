@@ -43,7 +43,10 @@ async def look(ctx: dict[str, Any]) -> None:
     """Take up batches that nobody runs: new ones that nobody was told of, and those whose worker has died."""
     desk: Desk = ctx["desk"]
     for batch_id, epoch in await open_batches(desk.bus):
-        await desk.chores.add("advance", batch_id, id=f"{batch_id}:{epoch}")
+        id = f"{batch_id}:{epoch}"
+        await desk.chores.add("advance", batch_id, id=id)
+        if await desk.chores.begun(id):  # by one that died before it had the lease, or will have it in a moment
+            await desk.chores.add("advance", batch_id, id=f"{id}:again")
 
 
 async def sweep(ctx: dict[str, Any]) -> None:

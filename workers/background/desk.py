@@ -14,7 +14,8 @@ from queuechat.roster import Roster
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """One per process. `parts` is the folder for results of batches that still run; all processes share it."""
+    """One per process. `parts` is the folder for results of batches that still run; all processes share it.
+    `line_limit` is for bytes of a request."""
 
     bus: Bus
     chores: Chores
@@ -24,3 +25,4 @@ class Desk:
     parts: Path
     window: int
     reasoning_field: str
+    line_limit: int

@@ -27,8 +27,8 @@ def requests(content: BinaryIO) -> Iterator[tuple[int, bytes]]:
             yield number, stripped
 
 
-def check(content: BinaryIO, endpoint: str | None) -> Finding:
-    """Read all of it. The first hundred faults are told, and that there were more."""
+def check(content: BinaryIO, endpoint: str | None, most: int | None = None) -> Finding:
+    """Read all of it; a line has at most `most` bytes. The first hundred faults are told, and that there were more."""
     found, names = Finding(), dict[str, int]()
     for number, raw in requests(content):
         found.total += 1
@@ -36,6 +36,7 @@ def check(content: BinaryIO, endpoint: str | None) -> Finding:
             message = f"The file has more than {MAX_LINES} requests, the most for one batch"
             return Finding(faults=[Fault("too_many_tasks", message)])
         try:
+            _check_size(number, len(raw), most)
             line = read_line(number, raw, endpoint)
             _check_name(line, names)
         except LineFault as error:
@@ -50,6 +51,12 @@ def check(content: BinaryIO, endpoint: str | None) -> Finding:
     return found
 
 
+def _check_size(number: int, size: int, most: int | None) -> None:
+    if most is not None and size > most:
+        message = f"This line has {size} bytes; a request has at most {most}"
+        raise LineFault(Fault("request_too_large", message, number))
+
+
 def _check_name(line: Line, names: dict[str, int]) -> None:
     first = names.setdefault(line.custom_id, line.number)
     if first != line.number:
@@ -58,7 +65,10 @@ def _check_name(line: Line, names: dict[str, int]) -> None:
 
 
 def remaining(content: Iterable[bytes], done: Container[int], endpoint: str | None) -> Iterator[Line]:
-    """The requests of a checked file that have no result yet, in order."""
+    """The requests of a checked file that have no result yet, in order. One that is none after all has its fault."""
     for number, raw in enumerate(content, 1):
         if number not in done and (stripped := raw.strip()):
-            yield read_line(number, stripped, endpoint)
+            try:
+                yield read_line(number, stripped, endpoint)
+            except LineFault as error:
+                yield Line(number, "", endpoint or "", b"", error.fault)

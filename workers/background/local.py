@@ -92,7 +92,7 @@ def run_file(settings: Settings, redis_url: str, source: Path, target: Path, con
         BusUnavailable, Misconfigured: Redis does not answer, or refuses us.
     """
     with source.open("rb") as content:
-        found = check(content, None)
+        found = check(content, None, settings.body_room)
     if found.faults:
         first = found.faults[0]
         where = f", line {first.line}" if first.line else ""

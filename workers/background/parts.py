@@ -20,6 +20,8 @@ import orjson
 from queuechat.errors import Misconfigured
 from workers.background.asking import Outcome
 
+_OPEN = 64  # parts; a batch that runs for a day has thousands
+
 
 class Kept(NamedTuple):
     """A line of a part: `at` is where its JSON begins in `path`."""
@@ -30,10 +32,30 @@ class Kept(NamedTuple):
     at: int
     length: int
 
-    def read(self) -> bytes:
-        with self.path.open("rb") as part:
-            part.seek(self.at)
-            return part.read(self.length)
+
+class Reader:
+    """Reads the JSON of lines; `with` closes what it has open, which is never many of the parts."""
+
+    def __init__(self) -> None:
+        self._open: dict[Path, BinaryIO] = {}
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for part in self._open.values():
+            part.close()
+
+    def read(self, kept: Kept) -> bytes:
+        part = self._open.pop(kept.path, None) or self._opened(kept.path)
+        self._open[kept.path] = part  # the last that was used is the last to be closed
+        part.seek(kept.at)
+        return part.read(kept.length)
+
+    def _opened(self, path: Path) -> BinaryIO:
+        if len(self._open) >= _OPEN:
+            self._open.pop(next(iter(self._open))).close()
+        return path.open("rb")
 
 
 class Parts:

@@ -12,7 +12,7 @@ from queuechat.dialects.lines import unrun
 from queuechat.files import FileStore, new_file_id
 from workers.background.asking import line_id
 from workers.background.input import remaining
-from workers.background.parts import Kept, Parts
+from workers.background.parts import Kept, Parts, Reader
 
 _IN_MEMORY = 1 << 20
 
@@ -48,11 +48,13 @@ def write_results(store: FileStore, parts: Parts, batch_id: str, endpoint: str, 
     each line that has none."""
     index, results = parts.index(), Results()
     with (
+        Reader() as reader,
         tempfile.SpooledTemporaryFile(_IN_MEMORY) as output,
         tempfile.SpooledTemporaryFile(_IN_MEMORY) as errors,
     ):
         for number in sorted(index):
-            _copy(index[number], results, output if index[number].ok else errors)
+            kept = index[number]
+            _copy(kept, reader.read(kept), results, output if kept.ok else errors)
         if code and parts.has_input:
             with parts.open_input() as content:
                 for line in remaining(content, index, endpoint):
@@ -63,8 +65,7 @@ def write_results(store: FileStore, parts: Parts, batch_id: str, endpoint: str, 
     return results
 
 
-def _copy(kept: Kept, results: Results, out: Any) -> None:
-    raw = kept.read()
+def _copy(kept: Kept, raw: bytes, results: Results, out: Any) -> None:
     out.write(raw + b"\n")
     if kept.ok:
         results.completed += 1

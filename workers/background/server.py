@@ -22,11 +22,11 @@ from queuechat.roster import Roster
 from queuechat.settings import Settings
 from workers.background.chores import advance, look, sweep, tidy
 from workers.background.desk import Desk
-from workers.background.step import STEP_S
 
 log = logging.getLogger(__name__)
 
 _AT_A_TIME = 16  # batches
+_MOST_S = 3600  # of a step that writes results to a slow volume; whose lease is lost stops by itself
 _LOOK_S = 5
 _HEALTH_S = 2
 _POLL_S = 0.2
@@ -69,7 +69,8 @@ async def _opened(settings: Settings, redis_url: str) -> AsyncIterator[Desk]:
         client = await stack.enter_async_context(Client(bus, queue_limit=0, grace_s=0))
         roster = await stack.enter_async_context(Roster(bus))
         store, parts = Directory(settings.files_dir), settings.files_dir / "parts"
-        yield Desk(bus, chores, client, roster, store, parts, settings.batch_window, settings.reasoning_field)
+        more = (settings.batch_window, settings.reasoning_field, settings.body_room)
+        yield Desk(bus, chores, client, roster, store, parts, *more)
 
 
 async def _work(desk: Desk, stop: asyncio.Event) -> None:
@@ -96,7 +97,7 @@ async def _work(desk: Desk, stop: asyncio.Event) -> None:
 def _worker(desk: Desk) -> Worker:
     every = set(range(0, 60, _LOOK_S))
     return desk.chores.worker(
-        functions=[func(advance, name="advance", timeout=3 * STEP_S)],
+        functions=[func(advance, name="advance", timeout=_MOST_S)],
         cron_jobs=[
             cron(look, name="look", second=every, run_at_startup=True, keep_result=0),
             cron(sweep, name="sweep", second={30}, keep_result=0),

@@ -7,8 +7,8 @@
         ├──> expired                     its time ended
         └──> cancelling ──> cancelled    from validating as well
 
-A step ends after `STEP_S` even if the batch does not; the next one reads from parts and logs how far it came. So a
-crash costs what was not on the disk yet, and all of that can be had again from Redis.
+A step asks for `STEP_S` and ends then even if the batch does not; the next one reads from parts and logs how far it
+came. So a crash costs what was not on the disk yet, and all of that can be had again from Redis.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ class Step:
     def __init__(self, desk: Desk, lease: Lease):
         self._desk, self._lease = desk, lease
         self._parts = Parts(desk.parts / lease.id, lease.epoch)
-        self._until = time.monotonic() + STEP_S
 
     async def run(self) -> bool:
         """Whether the batch has ended.
@@ -67,8 +66,8 @@ class Step:
                     return False
             elif batch.status not in ENDED:
                 await self._conclude(batch)
-        await self._lease.end()
         await asyncio.to_thread(self._parts.drop)
+        await self._lease.end()
         return True
 
     async def _validate(self, batch: Batch) -> None:
@@ -90,7 +89,7 @@ class Step:
         except FileMissing as error:
             return Finding(faults=[Fault("file_not_found", error.message, None, "input_file_id")])
         with self._parts.open_input() as content:
-            return check(content, batch.endpoint)
+            return check(content, batch.endpoint, self._desk.line_limit)
 
     async def _work(self, batch: Batch) -> bool:
         """False when the step is over and the batch is not."""
@@ -105,7 +104,7 @@ class Step:
                 counts["completed" if outcome.ok else "failed"] += 1
 
         window = Window(asker, self._desk.window, keep)
-        left_s = min(self._until - time.monotonic(), batch.expires_at - time.time())
+        left_s = min(STEP_S, batch.expires_at - time.time())
         alarm = asyncio.get_running_loop().call_later(max(left_s, 0), window.halt)
         try:
             with self._parts.open_input() as content:

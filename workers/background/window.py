@@ -53,3 +53,4 @@ class Window:
         self._late = self._late or None in outcomes
         if kept := [outcome for outcome in outcomes if outcome]:
             await self._keep(kept)
+            await self._asker.let_go(kept)
