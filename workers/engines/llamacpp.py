@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from workers.engines.gguf_vocabulary import GgufVocabulary, ServerTokenizer
 from workers.engines.llamacpp_request import completion_request
 from workers.engines.llamacpp_sequence import Running, Token
 from workers.engines.llamacpp_server import device, load_server
+from workers.engines.trial import PROCESSES
 
 DEFAULT_RUNNING = 8
 DEFAULT_CONTEXT = 4096  #: tokens a sequence; the cache of all slots is allocated at start
@@ -60,6 +62,7 @@ class LlamaCppEngine:
         self._folder = ""
         self._tokenizer: ServerTokenizer | None = None
         self._slots: list[threading.Thread] = []
+        self._grammars = ThreadPoolExecutor(PROCESSES, thread_name_prefix="grammar")
         self._waiting: queue.SimpleQueue[Running | None] = queue.SimpleQueue()
         self._lock = threading.RLock()  # of all below
         self._live: dict[str, Running] = {}
@@ -121,8 +124,10 @@ class LlamaCppEngine:
                 self._finish(sequence, "stop")
             elif len(prompt.prefix_ids) >= prompt.max_new:
                 self._finish(sequence, "length")
-            else:
+            elif prompt.grammar is None:
                 self._waiting.put(sequence)
+            else:
+                self._grammars.submit(self._prepare, sequence)
 
     def abort(self, id: str) -> None:
         with self._lock:
@@ -172,6 +177,7 @@ class LlamaCppEngine:
 
     def close(self) -> None:
         self._end("it was closed")
+        self._grammars.shutdown(wait=False, cancel_futures=True)
         for _ in self._slots:
             self._waiting.put(None)
         for slot in self._slots:
@@ -196,13 +202,25 @@ class LlamaCppEngine:
             embedding=embedding,
         )
 
+    def _prepare(self, sequence: Running) -> None:
+        """Before its turn, so that no slot waits for a grammar."""
+        if sequence.over:
+            return
+        try:
+            sequence.prepare()
+        except QueuechatError as error:
+            self._finish(sequence, "error", error.message, param=error.param)
+        except Exception as error:
+            self._end(f"{type(error).__name__}: {error}")
+        else:
+            self._waiting.put(sequence)
+
     def _serve(self) -> None:
         """One slot: a sequence at a time, in the order of admission."""
         while (sequence := self._waiting.get()) is not None:
             if sequence.over:
                 continue
             try:
-                sequence.prepare()
                 self._server.handle_completions(sequence.request, partial(self._receive, sequence))
             except QueuechatError as error:
                 self._finish(sequence, "error", error.message, param=error.param)
