@@ -159,7 +159,8 @@ class Engine(Protocol):
         """End a sequence soon; its `Finished` still comes."""
 
     def steps(self) -> AsyncIterator[Step]:
-        """One list of events per engine step, for as long as the engine lives; called once."""
+        """One list of events per engine step, for as long as the engine lives; called once. A list without events says
+        that the engine is at work, on a step that takes long."""
 
     def embed(self, batch: Sequence[Sequence[int]]) -> list[list[float]]:
         """Mean-pooled, L2-normalised last hidden states: one vector per input, in order.
