@@ -105,6 +105,7 @@ class Vocabulary(Protocol):
     eos_ids: frozenset[int]
     chat_template: str | None
     special_tokens: dict[str, str]  # bos_token, eos_token, ...: names that templates use
+    waits: bool  # whether `encode` may wait for others, so that no event loop may call it
 
     def __len__(self) -> int:
         """How many ids there are."""
