@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from queuechat.errors import EngineDied, Misconfigured
 from tests.workers.engines.conftest import smollm, started
 from tests.workers.engines.driver import Driver
+from workers.convert import converted
 from workers.engines.gguf_metadata import read_metadata
 from workers.engines.gguf_vocabulary import GgufVocabulary, ServerTokenizer
 from workers.engines.llamacpp import LlamaCppEngine
@@ -66,7 +67,7 @@ async def llama() -> AsyncIterator[Driver]:
 def hugging_face() -> Any:
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("gguf")
-    return transformers.AutoTokenizer.from_pretrained(str(smollm().parent), gguf_file=smollm().name)
+    return transformers.AutoTokenizer.from_pretrained(converted(smollm()))  # which reads the file once
 
 
 @pytest.mark.parametrize("text", TEXTS)
