@@ -181,7 +181,7 @@ class End:
         if self.error:
             body["error"] = asdict(self.error)
         if self.read:
-            body["read"] = asdict(self.read)
+            body["read"] = self.read  # orjson's own way: there may be a million ids
         if self.prompt:
             body["prompt"] = [logprob.pack() for logprob in self.prompt]
         return orjson.dumps(body)

@@ -5,25 +5,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import TypeVar, cast
 
 from queuechat.errors import EngineDied, QueuechatError
+from queuechat.protocol import Logprob
 from workers.engines.base import Engine, Scorer
-from workers.prompting import Speech
+from workers.prompting import Speech, is_short
 from workers.running import Embedding, Generation, Reading
 
+T = TypeVar("T")
 Aside = Embedding | Reading | Generation
 
 log = logging.getLogger(__name__)
 
-MAX_READINGS = 16  #: at a time; they are done in milliseconds
+MAX_READINGS = 16  #: held at a time; most are done in milliseconds
 _EMBED_BATCH = 16
+_LONG = 20_000  # characters of a prompt that takes long to read
+_READERS = 2  # one for what takes long, so that the other is there for the rest
 
 
 class Beside:
-    """`progressed` is told of every step of something held, `scored` of a generation that may be answered now, and
-    `died` when the engine is no more."""
+    """It has threads of its own, so that what takes long keeps no new job waiting.
+
+    `progressed` is told of every step of something held, `scored` of a generation that may be answered now, and `died`
+    when the engine is no more.
+    """
 
     def __init__(
         self,
@@ -36,6 +45,10 @@ class Beside:
         self._engine, self._speech = engine, speech
         self._progressed, self._scored, self._died = progressed, scored, died
         self._tasks: set[asyncio.Task[None]] = set()
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reading")
+        self._long = asyncio.Lock()
+        self._computing = ThreadPoolExecutor(1, thread_name_prefix="beside")  # the engine does one after the other
+        self._last_score: tuple[Sequence[int], int, list[Logprob]] = ((), 0, [])
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -49,6 +62,8 @@ class Beside:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for threads in (self._readers, self._computing):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self, held: Aside) -> None:
         try:
@@ -73,15 +88,28 @@ class Beside:
         for at in range(held.offset, len(inputs), _EMBED_BATCH):
             if held.over:
                 return
-            held.add(await asyncio.to_thread(self._engine.embed, inputs[at : at + _EMBED_BATCH]))
+            held.add(await _within(self._computing, self._engine.embed, inputs[at : at + _EMBED_BATCH]))
             self._progressed(held)
         held.finished()
 
     async def _read(self, held: Reading) -> None:
-        held.add(await asyncio.to_thread(self._speech.read, held.claim.job))
+        job = held.claim.job
+        async with nullcontext() if is_short(job, _LONG) else self._long:
+            if not held.over:
+                held.add(await _within(self._readers, self._speech.read, job))
         held.finished()
 
     async def _score(self, held: Generation) -> None:
-        scorer, alternatives = cast(Scorer, self._engine), held.claim.job.prompt_logprobs or 0
-        held.scored(await asyncio.to_thread(scorer.score, held.prompt.prompt_ids, alternatives))
+        alternatives = held.claim.job.prompt_logprobs or 0
+        held.scored(await _within(self._computing, self._score_of, held.prompt.prompt_ids, alternatives))
         self._scored(held)
+
+    def _score_of(self, ids: Sequence[int], alternatives: int) -> list[Logprob]:
+        """In the one thread that scores. The choices of a request come one after the other, with the same prompt."""
+        if self._last_score[:2] != (ids, alternatives):
+            self._last_score = (ids, alternatives, cast(Scorer, self._engine).score(ids, alternatives))
+        return self._last_score[2]
+
+
+async def _within(threads: ThreadPoolExecutor, work: Callable[..., T], *args: object) -> T:
+    return await asyncio.get_running_loop().run_in_executor(threads, work, *args)

@@ -263,6 +263,8 @@ class Consumer:
             del self.held[held.claim.job.id]
         if isinstance(held, Generation) and held.prompt.id in self._sequences:
             self.engine.abort(held.prompt.id)
+        elif not isinstance(held, Generation):
+            held.finished()  # what is left of it would be made for nobody
         self._fresh.set()
 
     # -- from outside ----------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from queuechat.errors import BusUnavailable, EngineDied, QueuechatError, StreamD
 from queuechat.failpoints import failpoint
 from queuechat.protocol import Chunk, Job, PrefixHash, decode_event
 from workers.engines.base import Caps
-from workers.prompting import Speech, prompt_of
+from workers.prompting import Speech, is_short, prompt_of
 from workers.running import Embedding, Generation, Reading, check_inputs
 from workers.text.transcript import Transcript
 
@@ -59,7 +59,7 @@ class Intake:
         return Generation(claim, prompt, transcript)
 
     async def _prompt_ids(self, job: Job) -> list[int]:
-        if len(job.prompt or "") + sum(len(str(m.get("content"))) for m in job.messages or []) < _SHORT:
+        if not self._speech.vocabulary.waits and is_short(job, _SHORT):
             return self._speech.ids_of(job)
         return await self._in_thread(self._speech.ids_of, job)
 

@@ -169,6 +169,17 @@ def _refuse_long(count: int, param: str) -> None:
         )
 
 
+def is_short(job: Job, limit: int) -> bool:
+    """Whether all that is rendered and tokenised has fewer characters, and things that hold them, than `limit`."""
+    items: list[Any] = [job.prompt, job.messages, job.suffix, job.tools, job.template_args]
+    while items and limit > 0 and not job.images:
+        item = items.pop()
+        limit -= len(item) if isinstance(item, str | list | dict) else 1
+        if isinstance(item, list | dict) and limit > 0:
+            items += item.values() if isinstance(item, dict) else item
+    return limit > 0 and not job.images
+
+
 def prompt_of(job: Job, id: str, prompt_ids: list[int], prefix_ids: list[int], speech: Speech, caps: Caps) -> Prompt:
     """What the engine is asked, under an id of its own.
 

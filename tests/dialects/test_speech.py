@@ -207,3 +207,32 @@ def test_any_arguments_come_out_as_they_went_in(arguments: dict[str, Any]) -> No
         "mistral": f'[TOOL_CALLS][{{"name": "add", "arguments": {written}}}]',
     }.items():
         assert told(manner(form), text) == said("", ("add", written))
+
+
+@pytest.mark.parametrize("half", ["\\ud800", "\\udc00 {}", "{\\ud83d}"])
+@pytest.mark.parametrize(("tools", "mark"), [("hermes", "<tool_call>"), ("json", ""), ("mistral", "[TOOL_CALLS]")])
+def test_half_a_surrogate_pair_is_no_argument_but_what_the_model_wrote(tools: str, mark: str, half: str) -> None:
+    text = mark + '{"name": "look", "arguments": "' + half + '"}'
+    assert told(manner(tools), text) == said(text)
+
+
+def test_a_whole_surrogate_pair_is_a_letter() -> None:
+    text = '<tool_call>{"name": "look", "arguments": "{\\"at\\": \\"\\ud83d\\ude00\\"}"}</tool_call>'
+    assert told(manner("hermes"), text) == said("", ("look", '{"at": "😀"}'))
+
+
+class Uncopied(str):
+    """A text that nothing is added to."""
+
+    def __add__(self, other: str) -> str:
+        raise AssertionError("what there is is copied for each delta")
+
+
+@pytest.mark.parametrize("kind", [ContentDelta, ReasoningDelta, lambda text: ToolArguments(0, text)])
+def test_deltas_are_joined_in_one_go(kind: Any) -> None:
+    assert joined([kind(Uncopied(letter)) for letter in "abc"]) == [kind("abc")]
+
+
+def test_a_run_of_spaces_before_what_is_no_call_is_content() -> None:
+    text = "a" + " " * 50 + "<tool_call" + " " * 3 + "<tool_call>no"
+    assert told(manner("hermes"), *text) == told(manner("hermes"), text) == said(text)

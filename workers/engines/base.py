@@ -105,6 +105,7 @@ class Vocabulary(Protocol):
     eos_ids: frozenset[int]
     chat_template: str | None
     special_tokens: dict[str, str]  # bos_token, eos_token, ...: names that templates use
+    waits: bool  # whether `encode` may wait for others, so that no event loop may call it
 
     def __len__(self) -> int:
         """How many ids there are."""
@@ -159,7 +160,8 @@ class Engine(Protocol):
         """End a sequence soon; its `Finished` still comes."""
 
     def steps(self) -> AsyncIterator[Step]:
-        """One list of events per engine step, for as long as the engine lives; called once."""
+        """One list of events per engine step, for as long as the engine lives; called once. A list without events says
+        that the engine is at work, on a step that takes long."""
 
     def embed(self, batch: Sequence[Sequence[int]]) -> list[list[float]]:
         """Mean-pooled, L2-normalised last hidden states: one vector per input, in order.

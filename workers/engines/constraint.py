@@ -1,16 +1,16 @@
 """Answers held to a grammar: llguidance tells, after each token, which tokens may come next.
 
-A matcher is a grammar and a place in it. It is compiled beside the event loop, with limits, and is then moved on by the
-engine's thread. What it allows depends on the tokens alone, so a matcher that is fed the tokens of an answer stands
-where the one stood that drew them.
+A matcher is a grammar and a place in it. It is tried in another process, then compiled beside the event loop, and is
+then moved on by the engine's thread. What it allows depends on the tokens alone, so a matcher that is fed the tokens of
+an answer stands where the one stood that drew them.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -19,39 +19,42 @@ from llguidance import LLExecutor
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask_par
 from torch import Tensor
 
-from queuechat.errors import InvalidRequest
 from queuechat.protocol import Grammar, GrammarKind
 from workers.engines.matching import compiled
+from workers.engines.trial import PROCESSES, trials
 from workers.text.grammar import check_grammar
 
 KINDS: frozenset[GrammarKind] = frozenset({"json_schema", "json_object", "regex", "choice", "lark"})
-COMPILE_S = 5.0
 _KEPT = 64  # compiled grammars: most requests come with one of a few
-_COMPILING = 2  # at a time
 
 
 class Compiler:
     """Matchers for one vocabulary, an `LLTokenizer`."""
 
     def __init__(self, lexicon: Any):
-        self._compiled = lru_cache(_KEPT)(partial(compiled, lexicon))
-        self._threads = ThreadPoolExecutor(_COMPILING, thread_name_prefix="grammar")
+        self._lexicon = lexicon
+        self._compiled: OrderedDict[Grammar, Any] = OrderedDict()
+        self._threads = ThreadPoolExecutor(PROCESSES, thread_name_prefix="grammar")
 
     async def matcher(self, grammar: Grammar) -> Any:
         """A matcher at the beginning of the grammar.
 
         Raises:
-            InvalidRequest: the grammar is wrong, too large, needs what llguidance does not have, or takes too long.
+            InvalidRequest: the grammar is wrong, too large, needs what llguidance does not have, or takes too much.
         """
         check_grammar(grammar)
-        try:
-            async with asyncio.timeout(COMPILE_S):
-                pristine = await asyncio.get_running_loop().run_in_executor(self._threads, self._compiled, grammar)
-        except TimeoutError:
-            raise InvalidRequest(
-                f"this grammar is not compiled after {COMPILE_S:.0f} s: make it simpler", param="response_format"
-            ) from None
-        return pristine.deep_copy()
+        if grammar not in self._compiled:
+            pristine = await asyncio.get_running_loop().run_in_executor(self._threads, self._compile, grammar)
+            self._compiled[grammar] = pristine
+            if len(self._compiled) > _KEPT:
+                self._compiled.popitem(last=False)
+            return pristine.deep_copy()
+        self._compiled.move_to_end(grammar)
+        return self._compiled[grammar].deep_copy()
+
+    def _compile(self, grammar: Grammar) -> Any:
+        trials().check(grammar)
+        return compiled(self._lexicon, grammar)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

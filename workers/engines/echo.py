@@ -26,6 +26,7 @@ class EchoVocabulary:
 
     eos_ids = frozenset({_EOS})
     chat_template: str | None = _TEMPLATE
+    waits = False
 
     def __init__(self) -> None:
         self.special_tokens = {"eos_token": "<eos>"}

@@ -9,13 +9,18 @@ from __future__ import annotations
 import copy
 import http.client
 import json
+import queue
 import socket
 import threading
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any, Self
 
 from queuechat.errors import EngineDied, InvalidRequest
+
+_CONNECTIONS = 3  # llama.cpp answers at least so many at a time
+_LONG = 16_000  # characters
 
 _UNKNOWN, _CONTROL, _USER, _UNUSED, _BYTE = 2, 3, 4, 5, 6
 
@@ -33,6 +38,8 @@ _NAMES = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "paddi
 
 class GgufVocabulary:
     """A `Vocabulary`; `tokenize(text, add_special)` is asked for ids."""
+
+    waits = True
 
     def __init__(self, metadata: dict[str, Any], tokenize: Callable[[str, bool], list[int]]):
         tokens: list[str] = metadata["tokenizer.ggml.tokens"]
@@ -108,11 +115,16 @@ class GgufVocabulary:
 
 
 class ServerTokenizer:
-    """Ids from a llama.cpp server on a Unix socket; one connection, kept open, 1 ms a call."""
+    """Ids from a llama.cpp server on a Unix socket; connections are kept open, and a short text takes 1 ms.
+
+    Long texts take seconds. They are done one at a time, so that there is always a connection for short ones.
+    """
 
     def __init__(self, path: str):
-        self._connection = _UnixConnection(path)
-        self._lock = threading.Lock()
+        self._idle: queue.LifoQueue[_UnixConnection] = queue.LifoQueue()
+        for _ in range(_CONNECTIONS):
+            self._idle.put(_UnixConnection(path))
+        self._long = threading.Lock()
 
     def __call__(self, text: str, add_special: bool) -> list[int]:
         """Ids of the text.
@@ -123,31 +135,25 @@ class ServerTokenizer:
         """
         clean = text.encode("utf-8", "replace").decode()  # a lone surrogate is no JSON for llama.cpp
         body = json.dumps({"content": clean, "add_special": add_special, "parse_special": True})
-        with self._lock:
-            answer = self._post(body)
+        with self._long if len(text) > _LONG else nullcontext():
+            answer = self._answer(body)
         if "tokens" not in answer:
             raise InvalidRequest(f"llama.cpp cannot tokenise this text: {answer}")
         ids: list[int] = answer["tokens"]
         return ids
 
     def close(self) -> None:
-        with self._lock:
-            self._connection.close()
+        connections = [self._idle.get() for _ in range(_CONNECTIONS)]
+        for connection in connections:
+            connection.close()
+            self._idle.put(connection)
 
-    def _post(self, body: str) -> dict[str, Any]:
+    def _answer(self, body: str) -> dict[str, Any]:
+        connection = self._idle.get()
         try:
-            return self._ask(body)
-        except (http.client.HTTPException, OSError):
-            self._connection.close()  # an idle connection may have been dropped
-        try:
-            return self._ask(body)
-        except (http.client.HTTPException, OSError) as error:
-            raise EngineDied(f"llama.cpp does not answer: {error}") from error
-
-    def _ask(self, body: str) -> dict[str, Any]:
-        self._connection.request("POST", "/tokenize", body, {"Content-Type": "application/json"})
-        answer: dict[str, Any] = json.loads(self._connection.getresponse().read())
-        return answer
+            return connection.post(body)
+        finally:
+            self._idle.put(connection)
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -158,6 +164,22 @@ class _UnixConnection(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.connect(self._path)
+
+    def post(self, body: str) -> dict[str, Any]:
+        try:
+            return self._ask(body)
+        except (http.client.HTTPException, OSError):
+            self.close()  # when idle it may have been dropped
+        try:
+            return self._ask(body)
+        except (http.client.HTTPException, OSError) as error:
+            self.close()
+            raise EngineDied(f"llama.cpp does not answer: {error}") from error
+
+    def _ask(self, body: str) -> dict[str, Any]:
+        self.request("POST", "/tokenize", body, {"Content-Type": "application/json"})
+        answer: dict[str, Any] = json.loads(self.getresponse().read())
+        return answer
 
 
 def _ends(metadata: dict[str, Any], tokens: list[str]) -> frozenset[int]:

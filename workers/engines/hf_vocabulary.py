@@ -19,6 +19,8 @@ class HFVocabulary:
     tokenizer has.
     """
 
+    waits = False
+
     def __init__(self, tokenizer: Any, generation_eos: int | Iterable[int] | None = None, size: int | None = None):
         self._tokenizer = tokenizer
         self._kept: dict[int, str] = {}

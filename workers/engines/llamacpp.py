@@ -14,19 +14,22 @@ import shutil
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from queuechat.errors import EngineDied, InvalidRequest, Misconfigured, QueuechatError
+from queuechat.errors import EngineDied, Misconfigured, QueuechatError
 from queuechat.protocol import GrammarKind
 from workers.engines.base import Caps, Finished, Prompt, Step, Tokens, Vocabulary, refuse_beyond, refuse_unknown
 from workers.engines.gguf_metadata import read_metadata
 from workers.engines.gguf_vocabulary import GgufVocabulary, ServerTokenizer
+from workers.engines.llamacpp_embedder import Embedder
 from workers.engines.llamacpp_request import completion_request
 from workers.engines.llamacpp_sequence import Running, Token
 from workers.engines.llamacpp_server import device, load_server
+from workers.engines.trial import PROCESSES
 
 DEFAULT_RUNNING = 8
 DEFAULT_CONTEXT = 4096  #: tokens a sequence; the cache of all slots is allocated at start
@@ -55,11 +58,11 @@ class LlamaCppEngine:
         self._threads = threads
         self._gpu_layers = gpu_layers
         self._server: Any = None
-        self._embedder: Any = None
-        self._embedding = threading.Lock()
+        self._embedder: Embedder | None = None
         self._folder = ""
         self._tokenizer: ServerTokenizer | None = None
         self._slots: list[threading.Thread] = []
+        self._grammars = ThreadPoolExecutor(PROCESSES, thread_name_prefix="grammar")
         self._waiting: queue.SimpleQueue[Running | None] = queue.SimpleQueue()
         self._lock = threading.RLock()  # of all below
         self._live: dict[str, Running] = {}
@@ -90,9 +93,12 @@ class LlamaCppEngine:
         )
         self._folder = tempfile.mkdtemp(prefix="queuechat-")
         socket = str(Path(self._folder) / "llamacpp.sock")
-        self._server = self._load(socket, slots=self._max_running, batch=min(_BATCH, context))
+        load = partial(load_server, self._path, context=context, threads=self._threads, gpu_layers=self._gpu_layers)
+        self._server = load(socket, slots=self._max_running, batch=min(_BATCH, context))
         self._tokenizer = ServerTokenizer(socket)
         self.vocabulary = self._gguf = GgufVocabulary(metadata, self._tokenizer)
+        embedding = partial(load, str(Path(self._folder) / "embed.sock"), slots=1, batch=context, embedding=True)
+        self._embedder = Embedder(embedding, len(self._gguf))
         self._slots = [threading.Thread(target=self._serve, daemon=True) for _ in range(self._max_running)]
         self._ended = ""
         for slot in self._slots:
@@ -121,8 +127,10 @@ class LlamaCppEngine:
                 self._finish(sequence, "stop")
             elif len(prompt.prefix_ids) >= prompt.max_new:
                 self._finish(sequence, "length")
-            else:
+            elif prompt.grammar is None:
                 self._waiting.put(sequence)
+            else:
+                self._grammars.submit(self._prepare, sequence)
 
     def abort(self, id: str) -> None:
         with self._lock:
@@ -145,26 +153,9 @@ class LlamaCppEngine:
                 await wake.wait()
 
     def embed(self, batch: Sequence[Sequence[int]]) -> list[list[float]]:
-        """Mean-pooled, L2-normalised last hidden states: one vector per input, in order.
-
-        Raises:
-            InvalidRequest: an input is empty, longer than the context, or has ids that are not of the vocabulary.
-            EngineDied: it is not running.
-        """
-        with self._embedding:
-            if self._ended:
-                raise EngineDied(f"llama.cpp does not run: {self._ended}")
-            for ids in batch:
-                refuse_unknown(ids, len(self._gguf), param="input")
-            if self._embedder is None:
-                socket = str(Path(self._folder) / "embed.sock")
-                self._embedder = self._load(socket, slots=1, batch=self.caps.context_length, embedding=True)
-            answer = (
-                self._embedder.handle_embeddings({"input": [list(ids) for ids in batch]}) if batch else {"data": []}
-            )
-        if "error" in answer:
-            raise InvalidRequest(answer["error"]["message"], param="input")
-        return [item["embedding"] for item in sorted(answer["data"], key=lambda item: item["index"])]
+        if self._ended or self._embedder is None:
+            raise EngineDied(f"llama.cpp does not run: {self._ended}")
+        return self._embedder.embed(batch)
 
     def running(self) -> int:
         with self._lock:
@@ -172,6 +163,7 @@ class LlamaCppEngine:
 
     def close(self) -> None:
         self._end("it was closed")
+        self._grammars.shutdown(wait=False, cancel_futures=True)
         for _ in self._slots:
             self._waiting.put(None)
         for slot in self._slots:
@@ -179,22 +171,24 @@ class LlamaCppEngine:
         self._slots = []
         if self._tokenizer is not None:
             self._tokenizer.close()
-        with self._embedding:
-            self._server = self._embedder = None  # the last reference: frees weights and caches
+        if self._embedder is not None:
+            self._embedder.close()
+        self._server = None  # the last reference: frees weights and caches
         shutil.rmtree(self._folder, ignore_errors=True)
         atexit.unregister(self.close)
 
-    def _load(self, socket: str, *, slots: int, batch: int, embedding: bool = False) -> Any:
-        return load_server(
-            self._path,
-            socket,
-            slots=slots,
-            context=self.caps.context_length,
-            batch=batch,
-            threads=self._threads,
-            gpu_layers=self._gpu_layers,
-            embedding=embedding,
-        )
+    def _prepare(self, sequence: Running) -> None:
+        """Before its turn, so that no slot waits for a grammar."""
+        if sequence.over:
+            return
+        try:
+            sequence.prepare()
+        except QueuechatError as error:
+            self._finish(sequence, "error", error.message, param=error.param)
+        except Exception as error:  # a grammar must not cost the others their engine
+            self._finish(sequence, "error", f"this grammar fails ({error})", param="response_format")
+        else:
+            self._waiting.put(sequence)
 
     def _serve(self) -> None:
         """One slot: a sequence at a time, in the order of admission."""
@@ -202,7 +196,6 @@ class LlamaCppEngine:
             if sequence.over:
                 continue
             try:
-                sequence.prepare()
                 self._server.handle_completions(sequence.request, partial(self._receive, sequence))
             except QueuechatError as error:
                 self._finish(sequence, "error", error.message, param=error.param)

@@ -11,6 +11,7 @@ from queuechat.protocol import Logprob
 from workers.engines.base import Prompt
 from workers.engines.gguf_vocabulary import GgufVocabulary
 from workers.engines.matching import ByteMatcher
+from workers.engines.trial import trials
 
 _ELSEWHERE = "llama.cpp did not say again what was delivered before, so the answer cannot go on under its grammar"
 _LEFT = "llama.cpp has left the grammar: it may be too complex, or the llguidance in xllamacpp too old for it"
@@ -38,6 +39,7 @@ class Running:
     def prepare(self) -> None:
         """What takes too long for the event loop. Raises InvalidRequest for a grammar that cannot be used."""
         if self.prompt.grammar is not None:
+            trials().check(self.prompt.grammar, any_space=True)
             self.matcher = ByteMatcher(self.prompt.grammar)
             self.again = self.prompt.prefix_ids
 

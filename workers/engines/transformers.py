@@ -29,6 +29,7 @@ from workers.engines.batch_sequence import logprob_of
 from workers.engines.constraint import KINDS, Compiler
 from workers.engines.hf_model import Loaded, cache_plan, computes, load, mean_pooled
 from workers.engines.hf_scores import has_plain_head, scores_of
+from workers.engines.pulse import feel
 from workers.sampling import refuse_unusable
 
 log = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ class TransformersEngine:
         )
         self.vocabulary = loaded.vocabulary
         self._dead = ""
+        feel(self._model, lambda: self._post(self._steps.put_nowait, []))
         router.sink = lambda outputs, errors: self._post(self._take, outputs, errors)
         watched = (self._manager._generation_thread, self._manager.background_thread_status)
         threading.Thread(target=self._watch, args=watched, daemon=True).start()

@@ -2,6 +2,7 @@
 
 There is no continuous batching of images in transformers. A thread runs the model, one sequence after the other, so
 that what is said depends on nobody else; all bookkeeping happens on the event loop, so nothing here needs a lock.
+A step is one sequence's, and one of no events says that the model still reads.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from workers.engines.batch_router import NO_NUMBERS
 from workers.engines.batch_sequence import logprob_of
 from workers.engines.constraint import KINDS, Compiler
 from workers.engines.hf_model import computes
+from workers.engines.pulse import feel
 from workers.engines.vision_model import load_seeing
 from workers.engines.vision_reading import NoNumbers, Reading
 from workers.sampling import refuse_unusable
@@ -73,6 +75,7 @@ class VisionEngine:
         if not computes(self._model):
             raise EngineDied(NO_NUMBERS)
         self._compiler = compiler_of(replace(loaded, vocabulary=self.vocabulary))
+        feel(self._model, lambda: self._post(self._steps.put_nowait, []))
         exact = (
             loaded.model.dtype.itemsize >= 4
         )  # a prompt that is read at once and one read by tokens differ otherwise
@@ -171,30 +174,25 @@ class VisionEngine:
         assert prompt.grammar is not None
         try:
             matcher = await self._compiler.matcher(prompt.grammar)
+            if prompt.id in self._sequences:  # else it was aborted since
+                self._begin(prompt, matcher)
         except QueuechatError as error:
             end = _failed(prompt.id, error)
         except Exception as error:  # a grammar must not cost the others their engine, nor its sequence its end
             log.exception("the grammar of %s cannot be compiled", prompt.id)
             end = Finished(prompt.id, "error", f"this grammar fails ({error})", param="response_format")
         else:
-            if prompt.id in self._sequences:  # else it was aborted since
-                self._begin(prompt, matcher)
             return
         if prompt.id in self._sequences:
             del self._sequences[prompt.id]
             self._steps.put_nowait([end])
 
-    def _take(self, made: list[tuple[Reading, Step]]) -> None:
-        """One engine step becomes one list of events."""
-        step: Step = []
-        for reading, events in made:
-            if reading.gone:
-                continue
-            step += events
-            if isinstance(events[-1], Finished):
-                self._sequences.pop(reading.prompt.id, None)
-        if step:
-            self._steps.put_nowait(step)
+    def _take(self, reading: Reading, step: Step) -> None:
+        if reading.gone:
+            return
+        if isinstance(step[-1], Finished):
+            self._sequences.pop(reading.prompt.id, None)
+        self._steps.put_nowait(step)
 
     def _end_all(self) -> None:
         ends: Step = [Finished(id, "error", f"the engine died: {self._dead}", True) for id in self._sequences]
@@ -224,17 +222,32 @@ class VisionEngine:
 
     def _run(self) -> None:
         running: list[Reading] = []
-        while True:
-            while not running or not self._waiting.empty():
-                reading = self._waiting.get()
-                if reading is None:
-                    return
-                running.append(reading)
-            made = [(reading, self._advance(reading)) for reading in running if not reading.gone]
-            if made:
-                self._post(self._take, made)
-            over = {id(reading) for reading, events in made if isinstance(events[-1], Finished)}
-            running = [reading for reading in running if not reading.gone and id(reading) not in over]
+        while self._gather(running):
+            running = self._round(running)
+
+    def _gather(self, running: list[Reading]) -> bool:
+        """Waits until there is something to do; False when there never will be."""
+        while not running or not self._waiting.empty():
+            reading = self._waiting.get()
+            if reading is None:
+                return False
+            running.append(reading)
+        return True
+
+    def _round(self, running: list[Reading]) -> list[Reading]:
+        """One token more for each, told at once; those who are left. One prompt at most is read: it takes long."""
+        left, reads = [], False
+        for reading in running:
+            if reading.gone:
+                continue
+            if reading.begun or not reads:
+                reads = reads or not reading.begun
+                step = self._advance(reading)
+                self._post(self._take, reading, step)
+                if isinstance(step[-1], Finished):
+                    continue
+            left.append(reading)
+        return left
 
     def _advance(self, reading: Reading) -> Step:
         """One more token. What goes wrong is the request's trouble as long as the model still computes."""

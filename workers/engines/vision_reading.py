@@ -36,11 +36,14 @@ class Reading:
         self.at = len(prompt.prefix_ids)
         self.gone = False  #: nobody waits for it any more
         self._model, self._matcher = model, matcher
-        self._ids = torch.tensor([list(prompt.prompt_ids)], device=model.device)
+        self._ids: Tensor
         self._given: dict[str, Any] = {}
         self._history: History | None = None
-        if matcher is not None:
-            matcher.consume_tokens(list(prompt.prefix_ids))
+
+    @property
+    def begun(self) -> bool:
+        """Whether its prompt was read."""
+        return bool(self._given)
 
     @property
     def over(self) -> bool:
@@ -75,8 +78,11 @@ class Reading:
         """Logits of the next token, [1, vocab]."""
         if self._given:
             return self._read(1)
-        self._given = self._first_inputs()
         prefix = self.prompt.prefix_ids
+        if self._matcher is not None:
+            self._matcher.consume_tokens(list(prefix))
+        self._ids = torch.tensor([list(self.prompt.prompt_ids)], device=self._model.device)
+        self._given = self._first_inputs()
         logits = self._read(None, then=len(prefix) or 1)
         if not prefix:
             return logits

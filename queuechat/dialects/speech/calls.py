@@ -43,7 +43,7 @@ class Calls:
         self._again = ""  # characters that were given back
         self._raw: list[str] = []  # what is content if it is no call
         self._name = ""
-        self._kept = ""  # arguments that came before the name
+        self._kept: list[str] = []  # arguments that came before the name
         self._begun = self._muted = False
         self._fresh = False  # nothing but whitespace since the last call
         self._reading = self._read()
@@ -78,20 +78,17 @@ class Calls:
 
     def _find_mark(self) -> Reading[None]:
         """Content up to the mark; whitespace right before it belongs to it."""
-        held = space = ""
+        raw, mark, held = self._raw, self._form.mark, ""
+        raw.clear()
         while True:
-            self._raw = [space, held]
-            character = yield from self._next()
-            held += character
-            while held and not (self._form.mark and self._form.mark.startswith(held)):
-                if held[0].isspace():
-                    space += held[0]
-                else:
-                    self._say(space + held[0])
-                    space = ""
+            held += yield from self._next()  # which is the last of `raw` from now on
+            while held and not (mark and mark.startswith(held)):
+                if not held[0].isspace():
+                    said = len(raw) - len(held) + 1
+                    self._say("".join(raw[:said]))
+                    del raw[:said]
                 held = held[1:]
-            if held and held == self._form.mark:
-                self._raw = [space, held]
+            if held and held == mark:
                 return
 
     def _attempt(self, *, strict: bool) -> Reading[None]:
@@ -186,7 +183,7 @@ class Calls:
             self._argue(character)
             yield from self._nested(self._argue)
         elif character == '"':  # as a string that holds JSON
-            self._argue((yield from self._string()) or "{}")
+            self._argue(_sayable((yield from self._string())) or "{}")
         elif (yield from self._scalar(character)) == "null":
             self._argue("{}")
         else:
@@ -255,7 +252,7 @@ class Calls:
 
     def _argue(self, text: str) -> None:
         if not self._name:
-            self._kept += text
+            self._kept.append(text)
             return
         if not self._begun:
             self._begin()
@@ -272,13 +269,13 @@ class Calls:
         if not self._name:
             raise _NoCall
         if not self._begun:
-            self._argue(self._kept or "{}")
+            self._argue("".join(self._kept) or "{}")
         self._forget()
 
     def _forget(self) -> None:
         """Ready for the next call."""
         self._fresh = self._fresh or self._begun
-        self._name = self._kept = ""
+        self._name, self._kept = "", []
         self._begun = self._muted = False
         self._raw = []
 
@@ -290,6 +287,15 @@ class Calls:
         if text:
             self._fresh = False
             self._parts.append(ContentDelta(text))
+
+
+def _sayable(text: str) -> str:
+    """The text; raises _NoCall where half a surrogate pair was written as an escape, which is no text at all."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _NoCall from None
+    return text
 
 
 def call_id(job_id: str, index: int) -> str:

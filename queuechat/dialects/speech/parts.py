@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +43,22 @@ Part = ContentDelta | ReasoningDelta | ToolStart | ToolArguments
 def joined(parts: list[Part]) -> list[Part]:
     """The same with neighbours of one kind as one."""
     out: list[Part] = []
-    for part in parts:
-        last = out[-1] if out else None
-        if isinstance(part, ContentDelta) and isinstance(last, ContentDelta):
-            out[-1] = ContentDelta(last.text + part.text)
-        elif isinstance(part, ReasoningDelta) and isinstance(last, ReasoningDelta):
-            out[-1] = ReasoningDelta(last.text + part.text)
-        elif isinstance(part, ToolArguments) and isinstance(last, ToolArguments) and part.index == last.index:
-            out[-1] = ToolArguments(part.index, last.text + part.text)
-        else:
-            out.append(part)
+    for _, run in groupby(parts, key=_kind):
+        same = list(run)
+        texts = [part.text for part in same if not isinstance(part, ToolStart)]
+        out += [_with(same[0], "".join(texts))] if len(texts) > 1 else same
     return out
+
+
+def _kind(part: Part) -> tuple[type[Part], int]:
+    return type(part), -1 if isinstance(part, ContentDelta | ReasoningDelta) else part.index
+
+
+def _with(part: Part, text: str) -> Part:
+    match part:
+        case ContentDelta():
+            return ContentDelta(text)
+        case ReasoningDelta():
+            return ReasoningDelta(text)
+        case _:
+            return ToolArguments(part.index, text)

@@ -49,6 +49,8 @@ class Driver:
         self.kind = kind
         self.engine = engine
         self.transcripts: defaultdict[str, Transcript] = defaultdict(Transcript)
+        self.events: list[Tokens | Finished] = []  # of all sequences, in order
+        self.empty_steps = 0
         self.over = asyncio.Event()
         self.patience_s = PATIENCE_S
         self._news = asyncio.Condition()
@@ -110,5 +112,7 @@ class Driver:
         self.over.set()
 
     def _note(self, step: Step) -> None:
+        self.events += step
+        self.empty_steps += not step
         for event in step:
             self.transcripts[event.id].events.append(event)

@@ -1,9 +1,14 @@
 import asyncio
+import json
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler
 from itertools import pairwise
 from pathlib import Path
+from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Any
 
 import pytest
@@ -13,6 +18,7 @@ from hypothesis import strategies as st
 from queuechat.errors import EngineDied, Misconfigured
 from tests.workers.engines.conftest import smollm, started
 from tests.workers.engines.driver import Driver
+from workers.convert import converted
 from workers.engines.gguf_metadata import read_metadata
 from workers.engines.gguf_vocabulary import GgufVocabulary, ServerTokenizer
 from workers.engines.llamacpp import LlamaCppEngine
@@ -61,7 +67,7 @@ async def llama() -> AsyncIterator[Driver]:
 def hugging_face() -> Any:
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("gguf")
-    return transformers.AutoTokenizer.from_pretrained(str(smollm().parent), gguf_file=smollm().name)
+    return transformers.AutoTokenizer.from_pretrained(converted(smollm()))  # which reads the file once
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -182,6 +188,48 @@ def test_a_file_that_is_not_gguf_is_misconfigured(tmp_path: Path, content: bytes
 def test_a_tokenizer_without_its_server_says_that_the_engine_died(tmp_path: Path) -> None:
     with pytest.raises(EngineDied):
         ServerTokenizer(str(tmp_path / "gone.sock"))("text", False)
+
+
+def test_short_texts_do_not_wait_for_long_ones(tmp_path: Path) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Tokenizing(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            text = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["content"]
+            if len(text) > 3:
+                begun.set()
+                go_on.wait()
+            body = json.dumps({"tokens": [len(text)]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def address_string(self) -> str:
+            return ""
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing to say."""
+
+    class Server(ThreadingMixIn, UnixStreamServer):
+        daemon_threads = True
+
+    path = str(tmp_path / "s.sock")
+    with Server(path, Tokenizing) as server, ThreadPoolExecutor(8) as threads:
+        threads.submit(server.serve_forever)
+        tokenizer = ServerTokenizer(path)
+        long = [threads.submit(tokenizer, "x" * 20_000, False) for _ in range(6)]
+        try:
+            begun.wait()
+            assert tokenizer("abc", False) == [3]
+            assert not any(each.done() for each in long)
+        finally:
+            go_on.set()
+        assert [each.result() for each in long] == [[20_000]] * 6
+        tokenizer.close()
+        server.shutdown()
 
 
 async def test_text_encodes_as_transformers_encodes_it(llama: Driver, hugging_face: Any) -> None:

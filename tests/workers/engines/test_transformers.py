@@ -143,3 +143,16 @@ def _plain(model: Any, ids: list[int]) -> list[float]:
         mean = model(torch.tensor([ids])).last_hidden_state[0].mean(0)
     values: list[float] = (mean / mean.norm()).tolist()
     return values
+
+
+@pytest.mark.parametrize("work", ["score", "embed"])
+async def test_what_is_read_beside_the_batch_gives_signs_of_life(
+    hf: Driver, monkeypatch: pytest.MonkeyPatch, work: str
+) -> None:
+    monkeypatch.setattr("workers.engines.pulse.EVERY_S", 0.0)
+    engine: Any = hf.engine
+    before, ids = hf.empty_steps, [1, 2, 3]
+    await (asyncio.to_thread(engine.score, ids, 0) if work == "score" else asyncio.to_thread(engine.embed, [ids]))
+    monkeypatch.undo()
+    await hf.ids("and", 1)  # its steps come after those
+    assert hf.empty_steps - before >= engine._model.config.num_hidden_layers

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import weakref
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from io import BytesIO
@@ -17,7 +19,7 @@ from queuechat.protocol import Grammar, Sampling
 from tests.workers.engines import tiny_vision
 from tests.workers.engines.driver import GREEDY, Driver
 from tests.workers.engines.tiny_vision import picture
-from workers.engines.base import Prompt, Sight
+from workers.engines.base import Prompt, Sight, Tokens
 from workers.engines.echo import EchoEngine
 from workers.text.template import render
 
@@ -147,6 +149,59 @@ async def test_an_engine_that_sees_nothing_refuses_images_by_name(seer: Driver) 
     with pytest.raises(UnsupportedParameter) as caught:
         EchoEngine().admit(asks(seer, sight(seer, "red")))
     assert caught.value.param == "messages"
+
+
+async def test_nobody_waits_for_the_prompts_of_all_others(seer: Driver) -> None:
+    model: Any = seer.engine
+    reading, go_on, mark = threading.Event(), threading.Event(), seer.prompt("the quick brown fox", 1)
+
+    def wait(_module: Any, _args: Any, given: dict[str, Any]) -> None:
+        ids = given.get("input_ids")
+        if ids is not None and ids.shape[1] == len(mark.prompt_ids) and ids[0].tolist() == list(mark.prompt_ids):
+            reading.set()
+            go_on.wait(seer.patience_s)
+
+    hook = model._model.register_forward_pre_hook(wait, with_kwargs=True)
+    first = seer.prompt("what is", 1)
+    try:
+        for prompt in (first, mark):
+            seer.engine.admit(prompt)
+        await asyncio.to_thread(reading.wait, seer.patience_s)
+        answer = await seer.finished(first.id)
+        assert not go_on.is_set()
+        assert answer.end.reason == "length"
+    finally:
+        go_on.set()
+        hook.remove()
+    await seer.finished(mark.id)
+
+
+async def test_those_who_speak_go_on_between_the_prompts_of_others(seer: Driver) -> None:
+    answers = [seer.prompt(f"word {n}", 4) for n in range(3)]
+    for prompt in answers:
+        seer.engine.admit(prompt)
+    for prompt in answers:
+        await seer.finished(prompt.id)
+    order = [(event.id, event.offset) for event in seer.events if isinstance(event, Tokens)]
+    assert order.index((answers[0].id, 1)) < order.index((answers[2].id, 0))
+
+
+async def test_a_long_prompt_gives_signs_of_life(seer: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.engines.pulse.EVERY_S", 0.0)
+    before = seer.empty_steps
+    await seer.run(seer.prompt("what is", 1))
+    assert seer.empty_steps - before >= 2  # its model of text has two layers
+
+
+async def test_an_engine_at_rest_keeps_nothing_of_the_last_sequence(seer: Driver) -> None:
+    model: Any = seer.engine
+    loop, gone = asyncio.get_running_loop(), asyncio.Event()
+    prompt = asks(seer, sight(seer, "red"))
+    seer.engine.admit(prompt)
+    weakref.finalize(model._sequences[prompt.id], lambda: loop.call_soon_threadsafe(gone.set))
+    await seer.finished(prompt.id)
+    async with asyncio.timeout(seer.patience_s):
+        await gone.wait()
 
 
 def test_sequences_whose_positions_the_model_remembers_do_not_disturb_each_other() -> None:

@@ -38,6 +38,7 @@ class Letters:
     eos_ids: frozenset[int] = frozenset()
     chat_template: str | None = None
     special_tokens = SPECIAL
+    waits = False
 
     def __init__(self, kept: Collection[str] = ()):
         self._kept = kept
