@@ -17,8 +17,9 @@ from api.listing import limit_of, newest_first_of
 from api.openapi import EVENTS, body_of
 from api.pictures import with_pictures
 from api.reading import counted
+from api.recall import Room, conversation, resolved
 from api.responding import ReplayedAnswer, ResponseFrames, respond
-from api.shelf import conversation, resolved, shown, stored
+from api.shelf import shown, stored
 from queuechat.dialects.order import Slip
 from queuechat.dialects.responses import Asked, Assembly, Sights, asked_of, order_of
 from queuechat.dialects.schemas import ResponseRequest
@@ -120,11 +121,12 @@ async def _items(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
     """What it goes on from, its own input, and the id of the job before it ("" for none)."""
     house, tenant = house_of(request), ticket_of(request).tenant
-    before: list[dict[str, Any]] = []
-    previous = ""
-    if body.previous_response_id is not None:
-        before, previous = await conversation(house, tenant, body.previous_response_id)
-    return before, await resolved(house, tenant, body.items(slip.id)), previous
+    items, room = body.items(slip.id), Room(house.settings)
+    if body.previous_response_id is None:
+        return [], await resolved(house, tenant, items, room), ""
+    room.take(items, "previous_response_id")
+    before, previous = await conversation(house, tenant, body.previous_response_id, room)
+    return before, await resolved(house, tenant, items, room), previous
 
 
 async def _replayed(request: Request, record: Record, after: int) -> Response:

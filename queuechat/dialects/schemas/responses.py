@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 
 from queuechat.dialects.schemas.base import Generation, Tokens, tier_given
 from queuechat.dialects.schemas.batches import Label, Text
-from queuechat.dialects.schemas.chat import Effort, effort_args
+from queuechat.dialects.schemas.chat import MAX_MESSAGES, Effort, effort_args
 from queuechat.dialects.schemas.items import Item, MessageItem, ThoughtItem, refuse_kinds
 from queuechat.dialects.schemas.messages import ImagePart
 from queuechat.dialects.schemas.refusals import RESPONSES, refuse_reserved
@@ -82,7 +82,7 @@ class ResponseRequest(Generation):
 
     refused: ClassVar = RESPONSES
 
-    input: str | Annotated[list[Item], Field(min_length=1, fail_fast=True)]
+    input: str | Annotated[list[Item], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)]
     instructions: str | None = None
     max_output_tokens: Tokens | None = None
     max_tool_calls: Annotated[int, Field(ge=1)] | None = Field(
