@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from queuechat.errors import InvalidRequest
 from queuechat.protocol import Grammar
 
+MAX_WORDS = 1000
+
 Schema = dict[str, Any]
 Text = Annotated[str, Field(min_length=1)]
-Words = Annotated[list[Text], Field(min_length=1, max_length=1000, fail_fast=True)]
+Words = Annotated[list[Text], Field(min_length=1, max_length=MAX_WORDS, fail_fast=True)]
 
 
 class _Plain(BaseModel):
@@ -69,7 +71,7 @@ class Constraints(_Plain):
     structured_outputs: StructuredOutputs | None = None
     guided_json: str | Schema | None = None
     guided_regex: str | None = None
-    guided_choice: list[str] | None = None
+    guided_choice: Annotated[list[str], Field(max_length=MAX_WORDS, fail_fast=True)] | None = None
     guided_grammar: str | None = Field(None, description="Lark")
 
     @model_validator(mode="after")
