@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 from starlette.requests import Request
@@ -36,7 +37,19 @@ def room_for(settings: Settings) -> int:
 def refuse_much_else(raw: bytes, limit: int) -> None:
     """Raises BodyTooLarge for a body over the limit of which too much is not images."""
     if len(raw) > limit and len(raw) - sum(len(found[0]) for found in _FILE.finditer(raw)) > limit:
-        raise BodyTooLarge(f"the request body is over {limit} bytes, its images not counted")
+        raise _too_large(limit)
+
+
+async def refuse_long(request: Request, pictures: Sequence[Picture]) -> None:
+    """Raises BodyTooLarge where, beside the images that were found in it, the body is over the limit. What merely looks
+    like an image had to be read to be known."""
+    size, limit = len(await request.body()), house_of(request).settings.body_limit
+    if size > limit and size - sum(len(part.url) for _, part in pictures) > limit:
+        raise _too_large(limit)
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the request body is over {limit} bytes, its images not counted")
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -51,6 +64,7 @@ async def with_pictures(request: Request, slip: Slip, body: Pictured) -> Slip:
         InvalidImage: one cannot be had, or is over a limit.
     """
     pictures = body.pictures()
+    await refuse_long(request, pictures)
     if not pictures:
         return replace(slip, images=[])
     limits = limits_of(house_of(request).settings)
