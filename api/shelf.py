@@ -28,6 +28,8 @@ from queuechat.responses import (
     state_of,
 )
 
+_EVENT = 100  # bytes of body that take as long to read as an event of a log
+
 log = logging.getLogger(__name__)
 
 _ID = re.compile(PREFIX + r"([0-9a-f]{32})")
@@ -80,7 +82,9 @@ async def outcome(house: House, record: Record) -> dict[str, Any]:
     state = await state_of(house.bus, record)
     if state in ("waiting", "running"):
         return outcome_of("queued" if state == "waiting" else "in_progress")
-    assembly = assembled(Asked.decode(record.asked), await read_events(house.bus, record))
+    events = await read_events(house.bus, record)
+    size = len(record.asked) + len(events) * _EVENT
+    assembly = await house.threads.work(size, assembled, Asked.decode(record.asked), events)
     if assembly.end is None:
         return outcome_of("failed", error=_LOST)
     if assembly.end.reason is not Reason.DEAD:  # a dead letter may be redriven

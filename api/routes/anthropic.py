@@ -31,7 +31,7 @@ async def create_message(request: Request) -> Response:
     slip = await with_pictures(request, slip, asked)
     order = await intake.worked(request, order_of, body, asked, slip, await intake.idem_of(request))
     if not body.stream:
-        return WholeAnswer(house, ticket, order, WholeMessage(order))
+        return WholeAnswer(house, ticket, order, functools.partial(WholeMessage, order))
     opening = functools.partial(NamedFrames, order)
     return StreamedAnswer(house, ticket, order, opening, intake.hold_of(request, house))
 

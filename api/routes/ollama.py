@@ -102,7 +102,7 @@ async def _embeddings(request: Request, kind: type[OllamaEmbedRequest] | type[Ol
     body, model = await intake.read(request, kind, find=_to_use)
     slip = intake.slip_of(request, house, model, stream=False)
     order = await intake.worked(request, ollama.embedding_order, body, slip, await intake.idem_of(request))
-    return WholeAnswer(house, ticket_of(request), order, ollama.WholeEmbeddings(body))
+    return WholeAnswer(house, ticket_of(request), order, lambda _: ollama.WholeEmbeddings(body))
 
 
 async def _generate(
@@ -120,9 +120,9 @@ async def _generate(
         await refuse_long(request, [])
     order = await intake.worked(request, ollama.order_of, body, asked, slip, await intake.idem_of(request))
     if not body.streams:
-        return WholeAnswer(house, ticket, order, ollama.WholeLine(order, chat=chat))
+        return WholeAnswer(house, ticket, order, lambda id: ollama.WholeLine(order, id, chat=chat))
     hold_s = intake.hold_of(request, house)
-    return StreamedAnswer(house, ticket, order, lambda _: LineFrames(order, chat=chat), hold_s)
+    return StreamedAnswer(house, ticket, order, lambda id: LineFrames(order, id, chat=chat), hold_s)
 
 
 async def _to_use(request: Request, name: str) -> Model:

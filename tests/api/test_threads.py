@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
 from api import intake
+from queuechat.dialects.schemas import parse
 from tests.api.site import Site
 from tests.api.test_refusals import CHAT, chat, check
 
@@ -16,8 +18,12 @@ async def test_only_a_large_body_is_read_in_a_thread(
     site: Site, monkeypatch: pytest.MonkeyPatch, letters: int, beside: bool
 ) -> None:
     names: list[str] = []
-    parse = intake.parse
-    monkeypatch.setattr(intake, "parse", lambda *given: names.append(threading.current_thread().name) or parse(*given))
+
+    def noted(*given: Any) -> Any:
+        names.append(threading.current_thread().name)
+        return parse(*given)
+
+    monkeypatch.setattr(intake, "parse", noted)
     said = [{"role": "user", "content": "a" * letters}]
     check(await site.post(CHAT, chat(messages=said, temperature=9)), 400, "invalid_value", "temperature")
     assert [name.startswith("bodies") for name in names] == [beside]
