@@ -22,7 +22,7 @@ from queuechat.dialects.pictures import (
     refuse_too_many,
     url_of,
 )
-from queuechat.errors import BodyTooLarge
+from queuechat.errors import BodyTooLarge, InvalidImage
 from queuechat.settings import Settings
 
 #: A JSON string that is one run of base64, as images are in all dialects; it costs nothing to parse.
@@ -78,9 +78,19 @@ async def _fetched(request: Request, pictures: list[Picture]) -> dict[str, bytes
     """By URL, those that are not in the body."""
     fetcher = house_of(request).fetcher
     named = {url: where for where, part in pictures if not is_embedded(url := url_of(part))}
+    room = limits_of(house_of(request).settings).total
+
+    async def one(url: str, where: str) -> bytes:
+        nonlocal room
+        file = await fetcher.fetch(url, where)
+        room -= len(file)
+        if room < 0:
+            raise InvalidImage(f"with `{where}` the images are too large in all: send smaller ones", param=where)
+        return file
+
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = {url: group.create_task(fetcher.fetch(url, where)) for url, where in named.items()}
+            tasks = {url: group.create_task(one(url, where)) for url, where in named.items()}
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return {url: task.result() for url, task in tasks.items()}

@@ -53,7 +53,7 @@ class Body(BaseModel):
 
 
 class StreamOptions(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")
+    model_config = ConfigDict(strict=True, extra="allow")
 
     include_usage: bool | None = None
 
@@ -82,6 +82,12 @@ class Generation(Body):
         | None
     ) = Field(None, description="token id (as a string) to a bias of its logit")
     ignore_eos: bool | None = None
+
+    @property
+    def ignored(self) -> list[str]:
+        """Fields that were sent and mean nothing here, those of `stream_options` included."""
+        options = (self.stream_options.model_extra or {}) if self.stream_options else {}
+        return [*super().ignored, *(f"stream_options.{name}" for name in options)]
 
     @property
     def choices(self) -> int:

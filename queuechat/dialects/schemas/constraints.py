@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from queuechat.errors import InvalidRequest
+from queuechat.errors import InvalidRequest, UnsupportedParameter
 from queuechat.protocol import Grammar
 
 MAX_WORDS = 1000
@@ -47,11 +47,22 @@ class ResponseFormat(_Plain):
 
 
 class StructuredOutputs(_Plain):
+    """One of these forms; another one would change the answer, so that it is refused."""
+
+    model_config = ConfigDict(strict=True, extra="allow", protected_namespaces=())
+
     json_: str | Schema | None = Field(None, alias="json")
     regex: Text | None = None
     choice: Words | None = None
     grammar: Text | None = Field(None, description="Lark")
     json_object: bool | None = None
+
+    @model_validator(mode="after")
+    def _is_known(self) -> Self:
+        if odd := [name for name, value in (self.model_extra or {}).items() if value not in (None, False)]:
+            where = f"structured_outputs.{odd[0][:80]}"
+            raise UnsupportedParameter(f"`{where}` is not supported; leave it out", param=where)
+        return self
 
     @property
     def grammars(self) -> dict[str, Grammar | None]:
