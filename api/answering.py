@@ -7,7 +7,7 @@ import functools
 import logging
 import re
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import orjson
@@ -47,7 +47,11 @@ def answer(request: Request, order: Order, style: Style, *, stream: bool) -> Res
         opening = functools.partial(kind, style, created=created, order=order)
         return StreamedAnswer(house, ticket, order, opening, hold_of(request, house))
     now = int(time.time())
-    return WholeAnswer(house, ticket, order, WholeText(style, order, now) if style.chat else WholeTexts(order, now))
+
+    def whole(id: str) -> Whole:
+        return WholeText(style, order, now, id) if style.chat else WholeTexts(order, now)
+
+    return WholeAnswer(house, ticket, order, whole)
 
 
 class _Answering(Response):
@@ -59,6 +63,9 @@ class _Answering(Response):
         self._ticket = ticket
         self._order = order
         self._shelf = shelf
+
+    async def _queued(self, exchange: Exchange) -> None:
+        """What is done once it is known whose answer this is, before anything of that is told."""
 
     async def _guard(self, work: Coroutine[Any, Any, None], receive: Receive) -> None:
         await self._house.drain.guard(work, receive, self._order.deadline_s + LATE_S)
@@ -89,6 +96,7 @@ class StreamedAnswer(_Answering):
 
     async def _run(self, writer: Writer) -> None:
         async with Exchange(self._house, self._order, self._ticket, self._shelf) as exchange:
+            await self._queued(exchange)
             frames = self._opening(exchange.id)
             self.headers.update(headers_of(self._ticket, self._order, exchange))
             self.headers["content-type"] = frames.media_type
@@ -115,9 +123,11 @@ class StreamedAnswer(_Answering):
 class WholeAnswer(_Answering):
     """One JSON object, when all jobs have ended."""
 
-    def __init__(self, house: House, ticket: Ticket, order: Order, whole: Whole, shelf: Shelf | None = None):
+    def __init__(
+        self, house: House, ticket: Ticket, order: Order, opening: Callable[[str], Whole], shelf: Shelf | None = None
+    ):
         super().__init__(house, ticket, order, shelf)
-        self._whole = whole
+        self._opening = opening
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with contextlib.suppress(ClientGone):
@@ -125,10 +135,12 @@ class WholeAnswer(_Answering):
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with Exchange(self._house, self._order, self._ticket, self._shelf) as exchange:
+            await self._queued(exchange)
+            whole = self._opening(exchange.id)
             while events := await exchange.take():
                 for index, event in events:
-                    self._whole.add(index, event)
-            body = self._whole.body(exchange.id, exchange.tally)
+                    whole.add(index, event)
+            body = whole.body(exchange.id, exchange.tally)
         response = Response(orjson.dumps(body), headers=headers_of(self._ticket, self._order, exchange))
         response.headers["content-type"] = "application/json"
         await response(scope, receive, send)

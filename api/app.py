@@ -52,7 +52,17 @@ from queuechat.settings import Settings
 log = logging.getLogger(__name__)
 
 _FORM_BYTES = 64 << 10  # what a form has beside its file
-_WITH_IMAGES = ("/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/chat", "/api/generate")
+_WITH_IMAGES = (
+    "/v1/chat/completions",
+    "/v1/responses",
+    "/v1/responses/input_tokens",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/tokenize",
+    "/v1/tokenize",
+    "/api/chat",
+    "/api/generate",
+)
 _EXPOSED = [
     "x-request-id",
     "request-id",
@@ -166,4 +176,5 @@ async def _open(app: FastAPI, settings: Settings, bus_url: str, fetcher: Fetcher
             chores=chores,
             fetcher=fetcher,
         )
+        stack.callback(app.state.house.threads.close)
         yield

@@ -30,7 +30,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *given: Any, **named: Any):
         super().__init__(*given, **named)
         self._late: asyncio.TimerHandle | None = None
-        self._begun = self._over = False
+        self._begun = self._fresh = self._over = False
         self._bytes = self._headers = self._raw = 0
         self._fault: QueuechatError | None = None
 
@@ -45,11 +45,13 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._over:
             return
+        self._fresh = False
         super().data_received(data)
         if self._over or self.transport.is_closing():
             return
         if self._begun:
-            self._raw += len(data)
+            # What came before the head in the same piece, as the body of the request before it, is not of it.
+            self._raw += self._bytes if self._fresh else len(data)
             if self._raw > HEAD_BYTES + _SLACK:
                 self._refuse(_too_large())
                 return
@@ -58,7 +60,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._begun = True
+        self._begun = self._fresh = True
         self._bytes = self._headers = self._raw = 0
 
     def on_url(self, url: bytes) -> None:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from api.drain import Drain
 from api.fetch.fetcher import Fetcher
 from api.metrics import Metrics
+from api.threads import Threads
 from queuechat.allowance import Allowance
 from queuechat.bus import Bus
 from queuechat.bus.chores import Chores
@@ -39,6 +40,7 @@ class House:
     store: FileStore = field(kw_only=True)
     chores: Chores = field(kw_only=True)
     fetcher: Fetcher = field(kw_only=True)
+    threads: Threads = field(default_factory=Threads, kw_only=True)
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import orjson
 from pydantic import BaseModel
@@ -24,6 +24,8 @@ from queuechat.roster import Model
 
 B = TypeVar("B", bound=Body)
 P = TypeVar("P", bound=BaseModel)
+T = TypeVar("T")
+W = ParamSpec("W")
 
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
@@ -35,12 +37,22 @@ async def checked(request: Request, kind: type[P], given: Mapping[str, Any] | No
         Draining: no new work is taken.
         InvalidRequest: the body cannot be served.
     """
-    house_of(request).drain.admit()
-    raw = await _body(request)
-    refuse_much_else(raw, house_of(request).settings.body_limit)
-    body = parse(raw, kind, given)
+    house = house_of(request)
+    house.drain.admit()
+    raw = await body_of(request)
+    body = await house.threads.work(len(raw), _parsed, raw, kind, given, house.settings.body_limit)
     failpoint("body.after")
     return body
+
+
+def _parsed(raw: bytes, kind: type[P], given: Mapping[str, Any] | None, limit: int) -> P:
+    refuse_much_else(raw, limit)
+    return parse(raw, kind, given)
+
+
+async def worked(request: Request, work: Callable[W, T], *given: W.args, **named: W.kwargs) -> T:
+    """What `work` on the body gives; in a thread when that is large."""
+    return await house_of(request).threads.work(len(await body_of(request)), work, *given, **named)
 
 
 async def read(
@@ -102,13 +114,19 @@ async def idem_of(request: Request) -> tuple[str, str] | None:
         return None
     if not _KEY.fullmatch(key):
         raise InvalidRequest("Idempotency-Key must be 1 to 255 printable ASCII characters", param="Idempotency-Key")
-    body = orjson.dumps(orjson.loads(await _body(request)), option=orjson.OPT_SORT_KEYS)
-    asked = request.url.path.encode() + b"\0" + body
     who = f"{ticket_of(request).tenant}\0{key}".encode()
-    return hashlib.sha256(who).hexdigest(), hashlib.sha256(asked).hexdigest()
+    asked = await worked(request, _digest, request.url.path, await body_of(request))
+    return hashlib.sha256(who).hexdigest(), asked
 
 
-async def _body(request: Request) -> bytes:
+def _digest(path: str, raw: bytes) -> str:
+    """The same for the same JSON, however it is written."""
+    body = orjson.dumps(orjson.loads(raw), option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(path.encode() + b"\0" + body).hexdigest()
+
+
+async def body_of(request: Request) -> bytes:
+    """The bytes; none of a client that has left."""
     try:
         return await request.body()
     except ClientDisconnect:

@@ -97,10 +97,12 @@ class BodyLimit:
                 async with asyncio.timeout_at(began + BODY_S + seen / BODY_RATE):
                     message = await receive()
             except TimeoutError:
+                more = False  # who goes on waits for the end of the connection only
                 raise RequestTimeout(f"the request body does not come: {seen} bytes until now") from None
             more = message.get("more_body", False)
             seen += len(message.get("body", b""))
             if seen > limit:
+                more = False
                 raise _too_large(limit)
             return message
 

@@ -12,7 +12,7 @@ from queuechat.errors import InvalidRequest
 def limit_of(request: Request, default: int, most: int) -> int:
     """Raises InvalidRequest when `limit` is not 1 to `most`."""
     told = request.query_params.get("limit", str(default))
-    if not told.isdecimal() or not 1 <= int(told[:9]) <= most:
+    if len(told) > 9 or not told.isdecimal() or not 1 <= int(told) <= most:
         raise InvalidRequest(f"`limit` must be 1 to {most}", param="limit")
     return int(told)
 

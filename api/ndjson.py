@@ -21,8 +21,8 @@ class LineFrames:
     media_type = "application/x-ndjson"
     still_here = b" "
 
-    def __init__(self, order: Order, *, chat: bool):
-        self._lines = Lines(order, chat=chat)
+    def __init__(self, order: Order, id: str, *, chat: bool):
+        self._lines = Lines(order, id, chat=chat)
 
     def render(self, events: Sequence[tuple[int, Event]]) -> bytes:
         return b"".join(orjson.dumps(line) + b"\n" for line in self._lines.feed(events))

@@ -11,7 +11,7 @@ from queuechat.dialects.order import Order
 from queuechat.dialects.speech import Part, Reader
 from queuechat.dialects.speech.parts import joined
 from queuechat.dialects.style import Style
-from queuechat.protocol import Chunk, End, Logprob
+from queuechat.protocol import Chunk, End, Logprob, choice_id
 
 
 class PartFrames(TextFrames):
@@ -22,7 +22,7 @@ class PartFrames(TextFrames):
     def __init__(self, style: Style, id: str, created: int, order: Order):
         super().__init__(style, id, created, order)
         self._showing = order.showing
-        self._readers = [Reader(order.manner, job.id) for job in order.jobs]
+        self._readers = [Reader(order.manner, choice_id(id, k)) for k in range(len(order.jobs))]
         self._likely: list[list[Logprob]] = [[] for _ in order.jobs]
 
     def _one(self, index: int, event: Event) -> bytes:

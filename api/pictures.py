@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 from starlette.requests import Request
@@ -21,7 +22,7 @@ from queuechat.dialects.pictures import (
     refuse_too_many,
     url_of,
 )
-from queuechat.errors import BodyTooLarge
+from queuechat.errors import BodyTooLarge, InvalidImage
 from queuechat.settings import Settings
 
 #: A JSON string that is one run of base64, as images are in all dialects; it costs nothing to parse.
@@ -36,7 +37,19 @@ def room_for(settings: Settings) -> int:
 def refuse_much_else(raw: bytes, limit: int) -> None:
     """Raises BodyTooLarge for a body over the limit of which too much is not images."""
     if len(raw) > limit and len(raw) - sum(len(found[0]) for found in _FILE.finditer(raw)) > limit:
-        raise BodyTooLarge(f"the request body is over {limit} bytes, its images not counted")
+        raise _too_large(limit)
+
+
+async def refuse_long(request: Request, pictures: Sequence[Picture]) -> None:
+    """Raises BodyTooLarge where, beside the images that were found in it, the body is over the limit. What merely looks
+    like an image had to be read to be known."""
+    size, limit = len(await request.body()), house_of(request).settings.body_limit
+    if size > limit and size - sum(len(part.url) for _, part in pictures) > limit:
+        raise _too_large(limit)
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the request body is over {limit} bytes, its images not counted")
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -51,6 +64,7 @@ async def with_pictures(request: Request, slip: Slip, body: Pictured) -> Slip:
         InvalidImage: one cannot be had, or is over a limit.
     """
     pictures = body.pictures()
+    await refuse_long(request, pictures)
     if not pictures:
         return replace(slip, images=[])
     limits = limits_of(house_of(request).settings)
@@ -64,9 +78,19 @@ async def _fetched(request: Request, pictures: list[Picture]) -> dict[str, bytes
     """By URL, those that are not in the body."""
     fetcher = house_of(request).fetcher
     named = {url: where for where, part in pictures if not is_embedded(url := url_of(part))}
+    room = limits_of(house_of(request).settings).total
+
+    async def one(url: str, where: str) -> bytes:
+        nonlocal room
+        file = await fetcher.fetch(url, where)
+        room -= len(file)
+        if room < 0:
+            raise InvalidImage(f"with `{where}` the images are too large in all: send smaller ones", param=where)
+        return file
+
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = {url: group.create_task(fetcher.fetch(url, where)) for url, where in named.items()}
+            tasks = {url: group.create_task(one(url, where)) for url, where in named.items()}
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return {url: task.result() for url, task in tasks.items()}

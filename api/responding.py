@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import orjson
 from starlette.requests import Request
@@ -26,12 +27,14 @@ from api.writing import Writer
 from queuechat.client import Answer, Event, Waiting
 from queuechat.dialects.order import Order, Tally
 from queuechat.dialects.responses import Asked, Assembly, WholeResponse
-from queuechat.errors import BusUnavailable, QueuechatError
+from queuechat.dialects.whole import Whole
+from queuechat.errors import BusUnavailable, QueuechatError, ResponseNotFound
 from queuechat.responses import Record, find_response
 
 log = logging.getLogger(__name__)
 
 _RETRY_S = 0.5
+_PAGE = 100  # events that are told in one go
 
 
 class ResponseFrames:
@@ -73,29 +76,61 @@ def respond(request: Request, order: Order, asked: Asked, keep_s: float, *, stre
     shelf = telling.shelf if keep_s else None
     if stream:
         hold_s = 0.0 if asked.background else hold_of(request, house)
-        return StreamedAnswer(house, ticket, order, telling.open, hold_s, shelf)
+        return _StreamedResponse(telling, house, ticket, order, telling.open, hold_s, shelf)
     if asked.background:
         return QueuedAnswer(request, order, telling)
-    return WholeAnswer(house, ticket, order, telling.whole, shelf)
+    return _WholeResponse(telling, house, ticket, order, telling.open_whole, shelf)
 
 
 class _Telling:
     """One new response: where it is put down, and what is told of it."""
 
     def __init__(self, house: House, asked: Asked, record: Record, keep_s: float):
-        self.asked, self.whole = asked, WholeResponse(asked)
+        self.asked = asked
         self._house, self._record, self._keep_s = house, record, keep_s
-        self._frames: ResponseFrames | None = None
+        self._assembly: Assembly | None = None
 
     def shelf(self, exchange: Exchange) -> contextlib.AbstractAsyncContextManager[None]:
         return shelved(self._house, self._record, self._keep_s, self._read, exchange)
 
+    async def recall(self, exchange: Exchange) -> None:
+        """What repeats an earlier request tells the response to that, as it was asked then."""
+        self.asked = replace(self.asked, id=exchange.id)
+        if exchange.replayed:
+            with contextlib.suppress(ResponseNotFound):
+                found = await find_response(self._house.bus, exchange.id, self._record.tenant)
+                self.asked = Asked.decode(found.asked)
+
     def open(self, id: str) -> Frames:
-        self._frames = ResponseFrames(Assembly(replace(self.asked, id=id)))
-        return self._frames
+        frames = ResponseFrames(Assembly(self.asked))
+        self._assembly = frames.assembly
+        return frames
+
+    def open_whole(self, id: str) -> Whole:
+        whole = WholeResponse(self.asked)
+        self._assembly = whole.assembly
+        return whole
 
     def _read(self) -> Assembly | None:
-        return self._frames.assembly if self._frames else self.whole.assembly
+        return self._assembly
+
+
+class _StreamedResponse(StreamedAnswer):
+    def __init__(self, telling: _Telling, *given: Any):
+        super().__init__(*given)
+        self._telling = telling
+
+    async def _queued(self, exchange: Exchange) -> None:
+        await self._telling.recall(exchange)
+
+
+class _WholeResponse(WholeAnswer):
+    def __init__(self, telling: _Telling, *given: Any):
+        super().__init__(*given)
+        self._telling = telling
+
+    async def _queued(self, exchange: Exchange) -> None:
+        await self._telling.recall(exchange)
 
 
 class QueuedAnswer(Response):
@@ -161,8 +196,10 @@ class ReplayedAnswer(Response):
         await writer.begin(self.raw_headers)
         with self._house.metrics.open_streams.track_inprogress():
             async with writer.kept_alive(STILL_HERE):
-                told = self._frames.render([(0, event) for event in self._events])
-                await writer.write(told or STILL_HERE)
+                for at in range(0, len(self._events) or 1, _PAGE):
+                    told = self._frames.render([(0, event) for event in self._events[at : at + _PAGE]])
+                    await writer.write(told or STILL_HERE)
+                    await asyncio.sleep(0)  # to write need not be to wait: others have their turn
                 while self._answer and (events := await self._take(self._answer)):
                     if body := self._frames.render(events):
                         await writer.write(body)

@@ -1,4 +1,4 @@
-"""Stored responses: put down before they are queued, read again from any server, gone on from."""
+"""Stored responses: put down before they are queued, and read again from any server."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import orjson
 
 from api.exchange import Exchange
 from api.house import House
-from api.pictures import room_for
 from queuechat.dialects.responses import Asked, Assembly, assembled
 from queuechat.dialects.responses.asked import PREFIX, outcome_of
-from queuechat.errors import BodyTooLarge, InvalidRequest, PreviousResponseNotFound, QueuechatError, ResponseNotFound
+from queuechat.errors import QueuechatError, ResponseNotFound
 from queuechat.keys import LOG_S
 from queuechat.protocol import Reason
 from queuechat.responses import (
@@ -29,12 +28,12 @@ from queuechat.responses import (
     state_of,
 )
 
+_EVENT = 100  # bytes of body that take as long to read as an event of a log
+
 log = logging.getLogger(__name__)
 
 _ID = re.compile(PREFIX + r"([0-9a-f]{32})")
-_ITEM = re.compile(r"(?:msg|fc|fco|rs|item)_([0-9a-f]{32})_(i?)[0-9]{1,6}")
 _LOST = {"code": "server_error", "message": "the response is gone from Redis (it was flushed, or lost its disk)"}
-_GOES_ON = ("completed", "incomplete")
 
 
 @contextlib.asynccontextmanager
@@ -83,70 +82,11 @@ async def outcome(house: House, record: Record) -> dict[str, Any]:
     state = await state_of(house.bus, record)
     if state in ("waiting", "running"):
         return outcome_of("queued" if state == "waiting" else "in_progress")
-    assembly = assembled(Asked.decode(record.asked), await read_events(house.bus, record))
+    events = await read_events(house.bus, record)
+    size = len(record.asked) + len(events) * _EVENT
+    assembly = await house.threads.work(size, assembled, Asked.decode(record.asked), events)
     if assembly.end is None:
         return outcome_of("failed", error=_LOST)
     if assembly.end.reason is not Reason.DEAD:  # a dead letter may be redriven
         await end_response(house.bus, record, orjson.dumps(assembly.outcome()))
     return assembly.outcome()
-
-
-async def conversation(house: House, tenant: str, id: str) -> tuple[list[dict[str, Any]], str]:
-    """All items up to the end of response `id` (as the client names it), oldest first; and the id of its job.
-
-    Raises:
-        PreviousResponseNotFound: it, or one that it goes on from, is not stored.
-        InvalidRequest: it has no answer to go on from.
-        BodyTooLarge: it is longer than a body may be.
-    """
-    parts: list[list[dict[str, Any]]] = []
-    size, first, next_id = 0, "", id
-    while next_id:
-        record = await _previous(house, tenant, next_id)
-        asked, now = Asked.decode(record.asked), await outcome(house, record)
-        if now["status"] not in _GOES_ON:
-            raise InvalidRequest(
-                f"the response {next_id!r} is {now['status']}: there is no answer to go on from",
-                param="previous_response_id",
-            )
-        size += len(record.asked) + len(orjson.dumps(now["output"]))
-        if size > (room := room_for(house.settings)):
-            raise BodyTooLarge(
-                f"the conversation up to {id!r} has more than the {room} bytes of a request",
-                param="previous_response_id",
-            )
-        parts.append(asked.items + now["output"])
-        first = first or record.id
-        next_id = PREFIX + asked.previous if asked.previous else ""
-    return [item for part in reversed(parts) for item in part], first
-
-
-async def resolved(house: House, tenant: str, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The items with those in place of references to them. Raises InvalidRequest for a reference to nothing."""
-    return [
-        await _referred(house, tenant, item["id"], f"input[{k}].id") if item["type"] == "item_reference" else item
-        for k, item in enumerate(items)
-    ]
-
-
-async def _referred(house: House, tenant: str, id: str, param: str) -> dict[str, Any]:
-    named = _ITEM.fullmatch(id)
-    found: list[dict[str, Any]] = []
-    if named:
-        with contextlib.suppress(ResponseNotFound):
-            record = await find_response(house.bus, named[1], tenant)
-            found = Asked.decode(record.asked).items if named[2] else (await outcome(house, record))["output"]
-    for item in found:
-        if item["id"] == id:
-            return item
-    raise InvalidRequest(f"`{param}` is {id[:80]!r}, which is no item of a stored response", param=param)
-
-
-async def _previous(house: House, tenant: str, id: str) -> Record:
-    try:
-        return await stored(house, id, tenant)
-    except ResponseNotFound:
-        raise PreviousResponseNotFound(
-            f"Previous response with id {id[:80]!r} not found: it was not stored, was deleted or has expired",
-            param="previous_response_id",
-        ) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from email.message import Message
 from typing import Any
 
 from starlette.datastructures import FormData, UploadFile
@@ -61,6 +62,7 @@ async def read_upload(request: Request) -> AsyncIterator[Upload]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         raise InvalidRequest("send the file as multipart/form-data, with fields `file` and `purpose`", param="file")
+    _check_charset(request.headers["content-type"])
     try:
         async with request.form(max_files=1, max_fields=8) as form:
             yield _checked(form)
@@ -68,6 +70,14 @@ async def read_upload(request: Request) -> AsyncIterator[Upload]:
         raise InvalidRequest(f"the form cannot be read: {error.detail}") from None
     except ClientDisconnect:
         raise InvalidRequest("the upload was broken off") from None
+
+
+def _check_charset(kind: str) -> None:
+    """Python knows character sets that are none, and that decode to anything or nothing."""
+    told = Message()
+    told["content-type"] = kind
+    if str(told.get_param("charset", "utf-8")).lower() not in ("utf-8", "utf8"):
+        raise InvalidRequest("the `charset` of a form must be utf-8, or be left out", param="charset")
 
 
 def _checked(form: FormData) -> Upload:
@@ -88,6 +98,7 @@ def _lifetime(form: FormData, purpose: str) -> int | None:
         return BATCH_FILE_S if purpose == "batch" else None
     if anchor != "created_at":
         raise InvalidRequest(f"`{_ANCHOR}` must be created_at", param=_ANCHOR)
-    if not isinstance(seconds, str) or not seconds.isdecimal() or not 3600 <= int(seconds[:9]) <= 2_592_000:
+    number = seconds if isinstance(seconds, str) and len(seconds) <= 9 and seconds.isdecimal() else "0"
+    if not 3600 <= int(number) <= 2_592_000:
         raise InvalidRequest(f"`{_SECONDS}` must be 3600 (1 hour) to 2592000 (30 days)", param=_SECONDS)
-    return int(seconds)
+    return int(number)

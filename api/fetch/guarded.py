@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpcore
 
 from api.fetch.addresses import Network, reachable
+
+_NAMES = ThreadPoolExecutor(8, "names")  # a name server that does not answer keeps nothing else waiting
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
@@ -24,7 +28,8 @@ async def resolve(host: str, port: int) -> list[str]:
     Raises:
         OSError: there are none.
     """
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    ask = functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_NAMES, ask)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 

@@ -26,12 +26,12 @@ async def create_message(request: Request) -> Response:
     """Answer a conversation, whole or as named server-sent events."""
     house, ticket = house_of(request), ticket_of(request)
     body, model = await intake.read(request, MessagesRequest)
-    asked = as_chat(body)
+    asked = await intake.worked(request, as_chat, body)
     slip = intake.slip_of(request, house, model, stream=bool(body.stream))
     slip = await with_pictures(request, slip, asked)
-    order = order_of(body, asked, slip, await intake.idem_of(request))
+    order = await intake.worked(request, order_of, body, asked, slip, await intake.idem_of(request))
     if not body.stream:
-        return WholeAnswer(house, ticket, order, WholeMessage(order))
+        return WholeAnswer(house, ticket, order, functools.partial(WholeMessage, order))
     opening = functools.partial(NamedFrames, order)
     return StreamedAnswer(house, ticket, order, opening, intake.hold_of(request, house))
 
@@ -40,9 +40,9 @@ async def create_message(request: Request) -> Response:
 async def count_tokens(request: Request) -> Response:
     """How many tokens a conversation has, as the model's template writes it."""
     body, model = await intake.read(request, PromptRequest)
-    asked = as_chat(body)
+    asked = await intake.worked(request, as_chat, body)
     slip = await with_pictures(request, intake.slip_of(request, house_of(request), model, stream=False), asked)
-    order = order_of(body, asked, slip)
+    order = await intake.worked(request, order_of, body, asked, slip)
     return ReadAnswer(
         request,
         [replace(order, jobs=[reading_of(order.jobs[0])])],

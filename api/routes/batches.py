@@ -8,11 +8,12 @@ import time
 import orjson
 from fastapi import APIRouter, Request, Response
 
+from api import intake
 from api.house import House, house_of, ticket_of
 from api.listing import cursor, limit_of
 from api.openapi import body_of, listed, shown
 from queuechat.batches import Batch, add_batch, cancel_batch, get_batch, list_batches, new_batch_id
-from queuechat.dialects.schemas import BatchRequest, parse
+from queuechat.dialects.schemas import BatchRequest
 from queuechat.errors import FileMissing, InvalidRequest, QueuechatError
 from queuechat.files import get_file
 
@@ -25,8 +26,7 @@ router = APIRouter(tags=["batches"])
 async def create_batch(request: Request) -> Response:
     """Run the requests of a file of purpose batch; the results are files as well."""
     house, bearer = house_of(request), ticket_of(request).bearer
-    house.drain.admit()
-    asked = parse(await request.body(), BatchRequest)
+    asked = await intake.checked(request, BatchRequest)
     await _check_input(house, bearer.id, asked.input_file_id)
     now = int(time.time())
     batch = Batch(

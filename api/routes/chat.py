@@ -28,5 +28,5 @@ async def create_chat_completion(request: Request) -> Response:
     body, model = await intake.read(request, ChatRequest)
     slip = intake.slip_of(request, house_of(request), model, stream=bool(body.stream))
     slip = await with_pictures(request, slip, body)
-    order = chat.order_of(body, slip, await intake.idem_of(request))
+    order = await intake.worked(request, chat.order_of, body, slip, await intake.idem_of(request))
     return answer(request, order, CHAT, stream=bool(body.stream))

@@ -26,5 +26,5 @@ async def create_completion(request: Request) -> Response:
     """Continue one or many prompts, whole or as server-sent events."""
     body, model = await intake.read(request, CompletionRequest)
     slip = intake.slip_of(request, house_of(request), model, stream=bool(body.stream))
-    order = completions.order_of(body, slip, await intake.idem_of(request))
+    order = await intake.worked(request, completions.order_of, body, slip, await intake.idem_of(request))
     return answer(request, order, COMPLETION, stream=bool(body.stream))

@@ -35,5 +35,5 @@ async def _embed(request: Request, named: str | None = None) -> Response:
     if not model.card.embeds:
         raise InvalidRequest(f"the model {body.model!r} gives no embeddings; pick another", param="model")
     slip = intake.slip_of(request, house, model, stream=False)
-    order = embeddings.order_of(body, slip, await intake.idem_of(request))
-    return WholeAnswer(house, ticket_of(request), order, embeddings.WholeVectors(body))
+    order = await intake.worked(request, embeddings.order_of, body, slip, await intake.idem_of(request))
+    return WholeAnswer(house, ticket_of(request), order, lambda _: embeddings.WholeVectors(body))

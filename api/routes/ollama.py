@@ -10,7 +10,7 @@ from api.answering import StreamedAnswer, WholeAnswer
 from api.house import house_of, ticket_of
 from api.ndjson import LineFrames
 from api.openapi import LINES, body_of
-from api.pictures import with_pictures
+from api.pictures import refuse_long, with_pictures
 from api.scope import allowed, model_to_show, model_to_use
 from queuechat import __version__
 from queuechat.dialects import ollama
@@ -101,8 +101,8 @@ async def _embeddings(request: Request, kind: type[OllamaEmbedRequest] | type[Ol
     house = house_of(request)
     body, model = await intake.read(request, kind, find=_to_use)
     slip = intake.slip_of(request, house, model, stream=False)
-    order = ollama.embedding_order(body, slip, await intake.idem_of(request))
-    return WholeAnswer(house, ticket_of(request), order, ollama.WholeEmbeddings(body))
+    order = await intake.worked(request, ollama.embedding_order, body, slip, await intake.idem_of(request))
+    return WholeAnswer(house, ticket_of(request), order, lambda _: ollama.WholeEmbeddings(body))
 
 
 async def _generate(
@@ -112,14 +112,17 @@ async def _generate(
     body, model = await intake.read(request, kind, find=_to_use)
     if body.empty:
         return _json(ollama.loaded(body.model, chat=chat))
-    asked = ollama.as_openai(body)
+    asked = await intake.worked(request, ollama.as_openai, body)
     slip = intake.slip_of(request, house, model, stream=body.streams)
-    slip = await with_pictures(request, slip, asked) if isinstance(asked, ChatRequest) else slip
-    order = ollama.order_of(body, asked, slip, await intake.idem_of(request))
+    if isinstance(asked, ChatRequest):
+        slip = await with_pictures(request, slip, asked)
+    else:
+        await refuse_long(request, [])
+    order = await intake.worked(request, ollama.order_of, body, asked, slip, await intake.idem_of(request))
     if not body.streams:
-        return WholeAnswer(house, ticket, order, ollama.WholeLine(order, chat=chat))
+        return WholeAnswer(house, ticket, order, lambda id: ollama.WholeLine(order, id, chat=chat))
     hold_s = intake.hold_of(request, house)
-    return StreamedAnswer(house, ticket, order, lambda _: LineFrames(order, chat=chat), hold_s)
+    return StreamedAnswer(house, ticket, order, lambda id: LineFrames(order, id, chat=chat), hold_s)
 
 
 async def _to_use(request: Request, name: str) -> Model:

@@ -15,10 +15,11 @@ from api import intake
 from api.house import house_of, ticket_of
 from api.listing import limit_of, newest_first_of
 from api.openapi import EVENTS, body_of
-from api.pictures import with_pictures
+from api.pictures import refuse_long, with_pictures
 from api.reading import counted
+from api.recall import Room, conversation, resolved
 from api.responding import ReplayedAnswer, ResponseFrames, respond
-from api.shelf import conversation, resolved, shown, stored
+from api.shelf import shown, stored
 from queuechat.dialects.order import Slip
 from queuechat.dialects.responses import Asked, Assembly, Sights, asked_of, order_of
 from queuechat.dialects.schemas import ResponseRequest
@@ -42,8 +43,9 @@ async def create_response(request: Request) -> Response:
     keep_s = house_of(request).settings.response_ttl_s + slip.deadline_s if body.stored else 0.0
     before, own, previous = await _items(request, body, slip)
     slip = await with_pictures(request, slip, Sights(body.model, before + own, len(before)))
-    order = order_of(body, slip, before + own, await intake.idem_of(request), keep_s=keep_s)
-    asked = asked_of(body, order, own, int(time.time()), previous)
+    idem = await intake.idem_of(request)
+    order = await intake.worked(request, order_of, body, slip, before + own, idem, keep_s=keep_s)
+    asked = await intake.worked(request, asked_of, body, order, own, int(time.time()), previous)
     return respond(request, order, asked, keep_s, stream=bool(body.stream))
 
 
@@ -54,7 +56,7 @@ async def count_input_tokens(request: Request) -> Response:
     slip = intake.slip_of(request, house_of(request), model, stream=False)
     before, own, _ = await _items(request, body, slip)
     slip = await with_pictures(request, slip, Sights(body.model, before + own, len(before)))
-    order = order_of(body, slip, before + own)
+    order = await intake.worked(request, order_of, body, slip, before + own)
 
     def show(count: int) -> dict[str, Any]:
         return {"object": "response.input_tokens", "input_tokens": count}
@@ -120,11 +122,13 @@ async def _items(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
     """What it goes on from, its own input, and the id of the job before it ("" for none)."""
     house, tenant = house_of(request), ticket_of(request).tenant
-    before: list[dict[str, Any]] = []
-    previous = ""
-    if body.previous_response_id is not None:
-        before, previous = await conversation(house, tenant, body.previous_response_id)
-    return before, await resolved(house, tenant, body.items(slip.id)), previous
+    items, room = await intake.worked(request, body.items, slip.id), Room(house.settings)
+    await refuse_long(request, Sights(body.model, items).pictures())
+    if body.previous_response_id is None:
+        return [], await resolved(house, tenant, items, room), ""
+    room.take(items, "previous_response_id")
+    before, previous = await conversation(house, tenant, body.previous_response_id, room)
+    return before, await resolved(house, tenant, items, room), previous
 
 
 async def _replayed(request: Request, record: Record, after: int) -> Response:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from api import intake
 from api.house import house_of
 from api.openapi import body_of
+from api.pictures import with_pictures
 from api.reading import ReadAnswer
 from api.scope import model_to_use
 from queuechat.dialects import reading
@@ -23,7 +24,9 @@ router = APIRouter(tags=["tokens"])
 async def tokenize(request: Request) -> Response:
     """The tokens of a prompt, or of a chat as the model's template writes it; in vLLM's shape."""
     body, model = await intake.read(request, TokenizeRequest)
-    order = reading.order_of(body, intake.slip_of(request, house_of(request), model, stream=False))
+    slip = intake.slip_of(request, house_of(request), model, stream=False)
+    slip = await with_pictures(request, slip, body)
+    order = await intake.worked(request, reading.order_of, body, slip)
 
     def show(reads: list[Read]) -> dict[str, object]:
         return reading.tokens_body(reads[0], model.card.context_length, pieces=bool(body.return_token_strs))

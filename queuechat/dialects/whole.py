@@ -9,7 +9,7 @@ from queuechat.dialects.message import Message, likelihoods
 from queuechat.dialects.order import Order, Tally
 from queuechat.dialects.speech import ContentDelta, Reader
 from queuechat.dialects.style import Style
-from queuechat.protocol import Chunk, End, Logprob
+from queuechat.protocol import Chunk, End, Logprob, choice_id
 
 
 class Whole(Protocol):
@@ -23,9 +23,12 @@ class Whole(Protocol):
 class WholeText:
     """Of a chat or a completion."""
 
-    def __init__(self, style: Style, order: Order, created: int):
+    def __init__(self, style: Style, order: Order, created: int, id: str = ""):
+        """`id` is that of the request whose answer this is, of which calls have theirs; that of the order if not told:
+        what repeats an earlier request has its answer."""
+        first = id or order.jobs[0].id
         self._style, self._order, self._created = style, order, created
-        self._readers = [Reader(order.manner, job.id) for job in order.jobs]
+        self._readers = [Reader(order.manner, choice_id(first, k)) for k in range(len(order.jobs))]
         self._messages = [Message(order.showing) for _ in order.jobs]
         self._logprobs: list[list[Logprob]] = [[] for _ in order.jobs]
         self._reasons = [""] * len(order.jobs)

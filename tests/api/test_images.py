@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import struct
 import zlib
@@ -29,7 +30,14 @@ async def seer(bus: Bus, model: str) -> AsyncIterator[Hand]:
 @pytest.fixture(scope="module")
 async def small(redis_url: str) -> AsyncIterator[Site]:
     """A server with narrow limits."""
-    limits = {"image_count": 2, "image_limit": LIMIT, "image_total": 45_000, "image_pixels": 10_000, "body_limit": 4000}
+    limits = {
+        "image_count": 2,
+        "image_limit": LIMIT,
+        "image_total": 45_000,
+        "image_pixels": 10_000,
+        "body_limit": 4000,
+        "ollama": True,
+    }
     async with a_site(redis_url, drain_s=0, **limits) as opened:
         yield opened
 
@@ -195,3 +203,47 @@ async def test_what_an_ended_request_has_shown_is_not_kept(site: Site, seer: Han
         job = f"qc:{{{seer.model}}}:job:{response.headers['x-queuechat-request-id']}"
         kept += await seer.bus.connection.insist([("HEXISTS", job, "job")])
     assert kept == [1, 0]
+
+
+LETTERS = "A" * 20_000  # which could be the base64 of an image
+OVER: list[tuple[str, dict[str, Any]]] = [
+    (CHAT, {"messages": [{"role": "user", "content": LETTERS}]}),
+    (CHAT, {"messages": [{"role": "user", "content": "hi"}], "junk": LETTERS}),
+    ("/v1/responses", {"input": LETTERS}),
+    ("/v1/responses/input_tokens", {"input": LETTERS}),
+    ("/v1/messages", {"messages": [{"role": "user", "content": LETTERS}], "max_tokens": 1}),
+    ("/tokenize", {"prompt": LETTERS}),
+    ("/api/generate", {"prompt": LETTERS, "raw": True}),
+    ("/api/chat", {"messages": [{"role": "user", "content": LETTERS}]}),
+]
+
+
+@pytest.mark.parametrize(("path", "fields"), OVER)
+async def test_text_that_looks_like_an_image_counts_as_text(
+    small: Site, seer: Hand, path: str, fields: dict[str, Any]
+) -> None:
+    answer = await small.post(path, {"model": seer.model, **fields})
+    assert (answer.status_code, "images not counted" in answer.text) == (413, True), answer.text[:300]
+
+
+LOOK = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(noise(9000)).decode()}
+COUNTED: list[tuple[str, dict[str, Any]]] = [
+    ("/tokenize", {"messages": [{"role": "user", "content": [part(data(noise(9000)))]}]}),
+    ("/v1/messages/count_tokens", {"messages": [{"role": "user", "content": [{"type": "image", "source": LOOK}]}]}),
+    (
+        "/v1/responses/input_tokens",
+        {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": data(noise(9000))}]}]},
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "fields"), COUNTED)
+async def test_what_only_counts_tokens_has_room_for_images_too(
+    small: Site, seer: Hand, path: str, fields: dict[str, Any]
+) -> None:
+    asked = asyncio.create_task(small.post(path, {"model": seer.model, **fields}))
+    while not (claims := await seer.bus.claim(seer.model, "reader", "reader/0.a", room=0, reads_room=1, turn=1)):
+        assert not asked.done(), asked.result().text
+        await asyncio.sleep(0.01)
+    assert [base64.b64decode(image) for image in claims[0].job.images] == [noise(9000)]
+    asked.cancel()

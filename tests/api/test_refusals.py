@@ -239,3 +239,24 @@ async def test_a_field_that_means_nothing_here_is_named(
     posted = asyncio.create_task(site.http.post(path, json=body))
     await hand.tell("ok")
     assert (await posted).headers["x-queuechat-ignored"] == "made_up"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"structured_outputs": {"structural_tag": "{}"}}, "structured_outputs.structural_tag"),
+        ({"structured_outputs": {"jsn": {}}}, "structured_outputs.jsn"),
+        ({"messages": [{"role": "assistant", "content": "x", "prefix": True}]}, "messages[0].prefix"),
+    ],
+)
+async def test_what_would_change_the_answer_is_refused_wherever_it_is(
+    site: Site, hand: Hand, fields: dict[str, Any], param: str
+) -> None:
+    check(await site.post(CHAT, chat(**{"model": hand.model, **fields})), 400, "unsupported_parameter", param)
+
+
+async def test_options_of_a_stream_that_are_unknown_are_named(site: Site, hand: Hand) -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    asked = asyncio.create_task(site.post(CHAT, chat(model=hand.model, stream=True, stream_options=options)))
+    await hand.tell("a")
+    assert (await asked).headers["x-queuechat-ignored"] == "stream_options.continuous_usage_stats"

@@ -289,7 +289,7 @@ async def test_what_the_model_cannot_do_is_refused_by_name(site: Site, hand: Han
 
 
 async def test_what_has_no_effect_is_named(site: Site, hand: Hand) -> None:
-    asked = asyncio.create_task(site.post(PATH, ask(hand, truncation="auto", colour="red", service_tier="flex")))
+    asked = asyncio.create_task(site.post(PATH, ask(hand, truncation="auto", colour="red", service_tier="priority")))
     await hand.tell("a")
     answer = await asked
     assert sorted(answer.headers["x-queuechat-ignored"].split(",")) == ["colour", "truncation"]

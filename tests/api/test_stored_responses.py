@@ -9,8 +9,10 @@ from typing import Any
 import openai
 import pytest
 
+from api import recall
 from queuechat import keys
 from queuechat.audit import audit
+from queuechat.bus import Bus
 from queuechat.protocol import Reason
 from queuechat.responses import Record, find_response, read_events
 from tests.api.hand import Hand
@@ -111,6 +113,44 @@ async def test_a_chain_may_not_grow_over_the_size_of_a_body(own: Site, hand: Han
     second = await made(own, hand, "a", input="b" * 1000, previous_response_id=first["id"])
     answer = await own.post(PATH, ask(hand, previous_response_id=second["id"]))
     check(answer, 413, "request_too_large", "previous_response_id")
+
+
+async def test_what_is_asked_counts_with_what_it_goes_on_from(own: Site, hand: Hand) -> None:
+    first = await made(own, hand, "a" * 2000)
+    answer = await own.post(PATH, ask(hand, input="b" * 1700, previous_response_id=first["id"]))
+    check(answer, 413, "request_too_large", "previous_response_id")
+
+
+async def test_items_that_are_referred_to_may_not_be_larger_than_a_body(own: Site, hand: Hand) -> None:
+    first = await made(own, hand, "a" * 2500)
+    again = [{"type": "item_reference", "id": first["output"][0]["id"]}] * 2
+    check(await own.post(PATH, ask(hand, input=again)), 413, "request_too_large", "input[1].id")
+
+
+async def test_a_response_that_many_references_name_is_read_once(
+    site: Site, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await made(site, hand, "a")
+    read: list[str] = []
+
+    async def noted(bus: Bus, id: str, tenant: str) -> Record:
+        read.append(id)
+        return await find_response(bus, id, tenant)
+
+    monkeypatch.setattr(recall, "find_response", noted)
+    again = [{"type": "item_reference", "id": first["output"][0]["id"]}] * 500
+    await made(site, hand, "b", input=again)
+    assert read == [first["id"].removeprefix("resp_")]
+    check(await site.post(PATH, ask(hand, input=again + again)), 400, "invalid_value", "input")
+
+
+async def test_a_conversation_has_an_end(site: Site, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recall, "MAX_LINKS", 2)
+    id = None
+    for text in "abc":
+        id = (await made(site, hand, text, previous_response_id=id))["id"]
+    answer = await site.post(PATH, ask(hand, previous_response_id=id))
+    check(answer, 400, "invalid_value", "previous_response_id")
 
 
 async def test_only_what_has_an_answer_can_be_gone_on_from(site: Site, hand: Hand) -> None:

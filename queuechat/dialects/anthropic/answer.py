@@ -47,11 +47,11 @@ def usage_of(tally: Tally) -> dict[str, Any]:
 
 
 class WholeMessage:
-    """The one answer of an order, when it has ended."""
+    """The one answer of an order, when it has ended; `id` is that of the request whose answer it is."""
 
-    def __init__(self, order: Order):
+    def __init__(self, order: Order, id: str):
         self._order = order
-        self._reader = Reader(order.manner, order.jobs[0].id)
+        self._reader = Reader(order.manner, id)
         self._parts: list[Part] = []
         self._end: End | None = None
 

@@ -25,7 +25,7 @@ class MessageStream:
 
     def __init__(self, order: Order, id: str):
         self._order, self._id = order, id
-        self._reader = Reader(order.manner, order.jobs[0].id)
+        self._reader = Reader(order.manner, id)
         self._begun = False
         self._open = ""  # type of the block that is open
         self._at = -1  # its index, or that of the last one

@@ -37,9 +37,10 @@ def loaded(name: str, *, chat: bool) -> Line:
 class Lines:
     """The lines of one answer, of a chat or (else) of a single prompt. A call is told when it is complete."""
 
-    def __init__(self, order: Order, *, chat: bool):
+    def __init__(self, order: Order, id: str, *, chat: bool):
+        """`id` is that of the request whose answer this is."""
         self._order, self._chat = order, chat
-        self._reader = Reader(order.manner, order.jobs[0].id)
+        self._reader = Reader(order.manner, id)
         self._call: ToolStart | None = None
         self._arguments = ""
         self._likely: list[Logprob] = []
@@ -101,8 +102,8 @@ class Lines:
 class WholeLine:
     """All lines of an answer as one."""
 
-    def __init__(self, order: Order, *, chat: bool):
-        self._lines = Lines(order, chat=chat)
+    def __init__(self, order: Order, id: str, *, chat: bool):
+        self._lines = Lines(order, id, chat=chat)
         self._chat = chat
         self._told: list[Line] = []
 

@@ -7,7 +7,6 @@ the same events under the same numbers.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from queuechat.answer import Event, Waiting, failure_of
@@ -169,18 +168,17 @@ def assembled(asked: Asked, events: Iterable[Event]) -> Assembly:
 
 
 class WholeResponse:
-    """A response that is answered in one piece. Its id is known at its end: it may be that of an earlier one."""
+    """A response that is answered in one piece; `asked` has the id of the request whose answer it is."""
 
     def __init__(self, asked: Asked):
-        self._asked = asked
-        self._events: list[Event] = []
-        self.assembly: Assembly | None = None  #: once there is a body
+        self.assembly = Assembly(asked)
+        self.assembly.open()
 
     def add(self, index: int, event: Event) -> None:
-        self._events.append(event)
+        if not isinstance(event, Waiting):
+            self.assembly.feed(event)
 
     def body(self, id: str, tally: Tally) -> dict[str, Any]:
-        self.assembly = assembled(replace(self._asked, id=id), self._events)
         return self.assembly.body()
 
 

@@ -7,10 +7,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from queuechat.dialects.schemas.base import Body, StopString, Tokens
+from queuechat.dialects.schemas.base import MAX_PARTS, Body, StopString, Tokens
 from queuechat.dialects.schemas.refusals import ANTHROPIC, refuse_fields
 from queuechat.dialects.schemas.tools import MAX_TOOLS, Name
 from queuechat.errors import InvalidRequest, UnsupportedParameter
+
+MAX_TURNS = 2048  # neighbours of the same role are one message of a chat, of which there may be fewer
 
 Id = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -57,10 +59,13 @@ class ToolUseBlock(_Plain):
     input: dict[str, Any]
 
 
+Shown = Annotated[TextBlock | ImageBlock, Field(discriminator="type")]
+
+
 class ToolResultBlock(_Plain):
     type: Literal["tool_result"]
     tool_use_id: Id
-    content: str | list[Annotated[TextBlock | ImageBlock, Field(discriminator="type")]] | None = None
+    content: str | Annotated[list[Shown], Field(max_length=MAX_PARTS, fail_fast=True)] | None = None
     is_error: bool | None = Field(None, description="the content has to say it too: templates know no such mark")
 
     @property
@@ -101,7 +106,7 @@ class AnthropicTurn(_Plain):
     """One message. Neighbours of the same role are one turn."""
 
     role: Literal["user", "assistant", "system"]
-    content: str | list[Block]
+    content: str | Annotated[list[Block], Field(max_length=MAX_PARTS, fail_fast=True)]
 
     @model_validator(mode="after")
     def _has_blocks_of_its_role(self) -> Self:
@@ -155,9 +160,9 @@ class OutputConfig(_Plain):
 class PromptRequest(Body):
     """What is read before an answer: also the body of a request that only counts it."""
 
-    messages: Annotated[list[AnthropicTurn], Field(min_length=1, fail_fast=True)]
-    system: str | list[TextBlock] | None = None
-    tools: Annotated[list[ClientTool], Field(max_length=MAX_TOOLS)] | None = None
+    messages: Annotated[list[AnthropicTurn], Field(min_length=1, max_length=MAX_TURNS, fail_fast=True)]
+    system: str | Annotated[list[TextBlock], Field(max_length=MAX_PARTS, fail_fast=True)] | None = None
+    tools: Annotated[list[ClientTool], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from queuechat.dialects.schemas.refusals import HINTS
 from queuechat.protocol import Sampling
@@ -17,6 +17,20 @@ StopString = Annotated[str, Field(min_length=1, max_length=256)]
 TokenId = Annotated[int, Field(ge=0, lt=1 << 31)]
 Tokens = Annotated[int, Field(ge=1, le=_MAX_TOKENS)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
+MAX_PARTS = 1024  #: of one message, and what else is a list of parts
+
+
+def at_most(count: int) -> BeforeValidator:
+    """That an object has no more entries, checked before they are: a wrong one each would be told one by one."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > count:
+            raise ValueError(f"have at most {count} entries")
+        return value
+
+    return BeforeValidator(check)
+
+
 Neutral = Callable[[Any], bool]
 T = TypeVar("T")
 
@@ -39,7 +53,7 @@ class Body(BaseModel):
 
 
 class StreamOptions(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")
+    model_config = ConfigDict(strict=True, extra="allow")
 
     include_usage: bool | None = None
 
@@ -63,11 +77,17 @@ class Generation(Body):
     logit_bias: (
         Annotated[
             dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Annotated[float, Field(ge=-100, le=100)]],
-            Field(max_length=300),
+            at_most(300),
         ]
         | None
     ) = Field(None, description="token id (as a string) to a bias of its logit")
     ignore_eos: bool | None = None
+
+    @property
+    def ignored(self) -> list[str]:
+        """Fields that were sent and mean nothing here, those of `stream_options` included."""
+        options = (self.stream_options.model_extra or {}) if self.stream_options else {}
+        return [*super().ignored, *(f"stream_options.{name}" for name in options)]
 
     @property
     def choices(self) -> int:

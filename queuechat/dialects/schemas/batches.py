@@ -7,8 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from queuechat.dialects.schemas.base import at_most
+
 Label = Annotated[str, Field(max_length=64)]
 Text = Annotated[str, Field(max_length=512)]
+
+Metadata = Annotated[dict[Label, Text], at_most(16)]
 
 _WINDOW = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -32,7 +36,7 @@ class BatchRequest(BaseModel):
     input_file_id: str
     endpoint: Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"]
     completion_window: str = Field(description="24h, or any number of s, m, h or d up to 7d")
-    metadata: Annotated[dict[Label, Text], Field(max_length=16)] | None = None
+    metadata: Metadata | None = None
     output_expires_after: ExpiresAfter | None = None
 
     @field_validator("completion_window")

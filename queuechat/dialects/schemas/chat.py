@@ -66,7 +66,7 @@ class ChatRequest(Toolbox, Constraints, Generation):
         """Its images in order, each with its path in the body."""
         return [
             (f"messages[{turn}].content[{place}]", part)
-            for turn, message in enumerate(self.messages)
+            for turn, message in enumerate(self.messages or [])  # a body that is only tokenized may have none
             for place, part in message.images
         ]
 

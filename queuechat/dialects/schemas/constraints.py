@@ -7,12 +7,14 @@ from typing import Annotated, Any, Literal, Self
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from queuechat.errors import InvalidRequest
+from queuechat.errors import InvalidRequest, UnsupportedParameter
 from queuechat.protocol import Grammar
+
+MAX_WORDS = 1000
 
 Schema = dict[str, Any]
 Text = Annotated[str, Field(min_length=1)]
-Words = Annotated[list[Text], Field(min_length=1, max_length=1000, fail_fast=True)]
+Words = Annotated[list[Text], Field(min_length=1, max_length=MAX_WORDS, fail_fast=True)]
 
 
 class _Plain(BaseModel):
@@ -45,11 +47,22 @@ class ResponseFormat(_Plain):
 
 
 class StructuredOutputs(_Plain):
+    """One of these forms; another one would change the answer, so that it is refused."""
+
+    model_config = ConfigDict(strict=True, extra="allow", protected_namespaces=())
+
     json_: str | Schema | None = Field(None, alias="json")
     regex: Text | None = None
     choice: Words | None = None
     grammar: Text | None = Field(None, description="Lark")
     json_object: bool | None = None
+
+    @model_validator(mode="after")
+    def _is_known(self) -> Self:
+        if odd := [name for name, value in (self.model_extra or {}).items() if value not in (None, False)]:
+            where = f"structured_outputs.{odd[0][:80]}"
+            raise UnsupportedParameter(f"`{where}` is not supported; leave it out", param=where)
+        return self
 
     @property
     def grammars(self) -> dict[str, Grammar | None]:
@@ -69,7 +82,7 @@ class Constraints(_Plain):
     structured_outputs: StructuredOutputs | None = None
     guided_json: str | Schema | None = None
     guided_regex: str | None = None
-    guided_choice: list[str] | None = None
+    guided_choice: Annotated[list[str], Field(max_length=MAX_WORDS, fail_fast=True)] | None = None
     guided_grammar: str | None = Field(None, description="Lark")
 
     @model_validator(mode="after")

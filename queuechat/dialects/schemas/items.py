@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from queuechat.dialects.schemas.base import MAX_PARTS
 from queuechat.errors import UnsupportedParameter
 
 _TEXTS = ("input_text", "output_text", "text")
@@ -59,7 +60,13 @@ class ThoughtContent(BaseModel):
 class MessageItem(_Plain):
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
-    content: str | list[Annotated[TextContent | ImageContent | RefusalContent, Field(discriminator="type")]]
+    content: (
+        str
+        | Annotated[
+            list[Annotated[TextContent | ImageContent | RefusalContent, Field(discriminator="type")]],
+            Field(max_length=MAX_PARTS, fail_fast=True),
+        ]
+    )
     id: Id | None = None
 
     @model_validator(mode="after")
@@ -95,7 +102,7 @@ class ResultItem(_Plain):
 
     type: Literal["function_call_output"]
     call_id: Id
-    output: str | list[TextContent]
+    output: str | Annotated[list[TextContent], Field(max_length=MAX_PARTS, fail_fast=True)]
     id: Id | None = None
 
     def normal(self, id: str) -> dict[str, Any]:
@@ -106,8 +113,8 @@ class ThoughtItem(_Plain):
     """Thoughts given back. Encrypted ones cannot be ours, and summaries are not what a template repeats."""
 
     type: Literal["reasoning"]
-    content: list[ThoughtContent] | None = None
-    summary: list[dict[str, Any]] | None = None
+    content: Annotated[list[ThoughtContent], Field(max_length=MAX_PARTS, fail_fast=True)] | None = None
+    summary: Annotated[list[dict[str, Any]], Field(max_length=MAX_PARTS, fail_fast=True)] | None = None
     encrypted_content: str | None = None
     id: Id | None = None
 

@@ -6,6 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from queuechat.dialects.schemas.base import MAX_PARTS
+
+MAX_CALLS = 128  #: of one message
+
 
 class TextPart(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
@@ -63,9 +67,9 @@ class Message(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[Part] | None = None
+    content: str | Annotated[list[Part], Field(max_length=MAX_PARTS, fail_fast=True)] | None = None
     name: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: Annotated[list[ToolCall], Field(max_length=MAX_CALLS, fail_fast=True)] | None = None
     tool_call_id: str | None = None
     function_call: CalledFunction | None = Field(None, description="older form of tool_calls")
     reasoning_content: str | None = Field(None, description="thoughts, for templates that repeat them")

@@ -7,9 +7,12 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from queuechat.dialects.schemas.base import Body, Penalty, StopString
+from queuechat.dialects.schemas.base import MAX_PARTS, Body, Penalty, StopString
+from queuechat.dialects.schemas.chat import MAX_MESSAGES
 from queuechat.dialects.schemas.embeddings import MAX_INPUTS
+from queuechat.dialects.schemas.messages import MAX_CALLS
 from queuechat.dialects.schemas.refusals import OLLAMA_GENERATE, refuse_fields
+from queuechat.dialects.schemas.tools import MAX_TOOLS
 from queuechat.errors import InvalidRequest, UnsupportedParameter
 from queuechat.protocol import MAX_LOGPROBS
 
@@ -114,8 +117,8 @@ class OllamaTurn(_Plain):
     role: Literal["system", "user", "assistant", "tool"]
     content: str | None = None
     thinking: str | None = None
-    images: list[Image] | None = None
-    tool_calls: list[OllamaCall] | None = None
+    images: Annotated[list[Image], Field(max_length=MAX_PARTS, fail_fast=True)] | None = None
+    tool_calls: Annotated[list[OllamaCall], Field(max_length=MAX_CALLS, fail_fast=True)] | None = None
     tool_name: str | None = None
     tool_call_id: str | None = None
 
@@ -123,8 +126,8 @@ class OllamaTurn(_Plain):
 class OllamaChatRequest(OllamaGeneration):
     """POST /api/chat."""
 
-    messages: list[OllamaTurn] | None = None
-    tools: list[dict[str, Any]] | None = None
+    messages: Annotated[list[OllamaTurn], Field(max_length=MAX_MESSAGES, fail_fast=True)] | None = None
+    tools: Annotated[list[dict[str, Any]], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
 
     @property
     def empty(self) -> bool:
@@ -140,8 +143,10 @@ class OllamaGenerateRequest(OllamaGeneration):
     suffix: str | None = None
     system: str | None = None
     raw: bool | None = None
-    images: list[Image] | None = None
-    context: list[int] | None = Field(None, description="not supported: /api/chat takes a whole conversation")
+    images: Annotated[list[Image], Field(max_length=MAX_PARTS, fail_fast=True)] | None = None
+    context: Annotated[list[int], Field(fail_fast=True)] | None = Field(
+        None, description="not supported: /api/chat takes a whole conversation"
+    )
 
     @model_validator(mode="after")
     def _can_be_honoured(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -13,6 +14,9 @@ from queuechat.dialects.schemas.refusals import refuse_unsupported
 from queuechat.errors import InvalidJSON, InvalidRequest
 
 MAX_DEPTH = 32
+MAX_NODES = 20_000  #: lists and objects of a body; a chat with hundreds of tools has some thousands
+
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)  # of JSON
 
 B = TypeVar("B", bound=BaseModel)
 
@@ -47,15 +51,22 @@ def checked(body: dict[str, Any], kind: type[B]) -> B:
 
 
 def _load(raw: bytes) -> dict[str, Any]:
+    brackets = _brackets(raw)
+    if brackets > MAX_NODES and _brackets(_STRING.sub(b"", raw)) > MAX_NODES:
+        raise InvalidRequest(f"the request body has more than {MAX_NODES} lists and objects")
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise InvalidJSON(f"the request body is not valid JSON: {error.msg} (line {error.lineno})") from None
     if not isinstance(body, dict):
         raise InvalidRequest("the request body must be a JSON object")
-    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and deeper_than(body, MAX_DEPTH):
+    if brackets > MAX_DEPTH and deeper_than(body, MAX_DEPTH):
         raise InvalidRequest(f"the request body is nested more than {MAX_DEPTH} levels deep")
     return body
+
+
+def _brackets(raw: bytes) -> int:
+    return raw.count(b"{") + raw.count(b"[")
 
 
 def deeper_than(body: Any, levels: int) -> bool:

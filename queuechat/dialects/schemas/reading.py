@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from queuechat.dialects.schemas.base import Body, TokenId
-from queuechat.dialects.schemas.chat import ChatRequest
+from queuechat.dialects.schemas.chat import MAX_MESSAGES, ChatRequest
 from queuechat.dialects.schemas.messages import Message
 from queuechat.dialects.schemas.refusals import TOKENIZE
 from queuechat.errors import InvalidRequest
@@ -21,7 +21,7 @@ class TokenizeRequest(ChatRequest):
 
     refused: ClassVar = TOKENIZE
 
-    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)] | None = None  # type: ignore[assignment]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)] | None = None  # type: ignore[assignment]
     prompt: str | None = None
     add_special_tokens: bool | None = Field(None, description="of a prompt, true when left out; a chat has its own")
     add_generation_prompt: bool | None = Field(None, description="of a chat, true when left out")

@@ -137,6 +137,9 @@ def refuse_reserved(template_kwargs: Mapping[str, Any]) -> None:
 def _refuse_in_message(message: dict[str, Any], path: str) -> None:
     if message.get("audio"):
         raise UnsupportedParameter(f"`{path}.audio` is not supported yet", param=f"{path}.audio")
+    if message.get("prefix"):
+        where = f"{path}.prefix"
+        raise UnsupportedParameter(f"`{where}` is not supported: an answer cannot be begun here", param=where)
     content = message.get("content")
     for index, part in enumerate(content if isinstance(content, list) else []):
         kind = part.get("type") if isinstance(part, dict) else None

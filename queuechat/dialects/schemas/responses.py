@@ -8,8 +8,8 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from queuechat.dialects.schemas.base import Generation, Tokens, tier_given
-from queuechat.dialects.schemas.batches import Label, Text
-from queuechat.dialects.schemas.chat import Effort, effort_args
+from queuechat.dialects.schemas.batches import Metadata
+from queuechat.dialects.schemas.chat import MAX_MESSAGES, Effort, effort_args
 from queuechat.dialects.schemas.items import Item, MessageItem, ThoughtItem, refuse_kinds
 from queuechat.dialects.schemas.messages import ImagePart
 from queuechat.dialects.schemas.refusals import RESPONSES, refuse_reserved
@@ -38,7 +38,7 @@ class FlatNamed(_Plain):
 class FlatAllowed(_Plain):
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"]
-    tools: Annotated[list[FlatNamed], Field(min_length=1, max_length=MAX_TOOLS)]
+    tools: Annotated[list[FlatNamed], Field(min_length=1, max_length=MAX_TOOLS, fail_fast=True)]
 
 
 class TextForm(_Plain):
@@ -82,22 +82,22 @@ class ResponseRequest(Generation):
 
     refused: ClassVar = RESPONSES
 
-    input: str | Annotated[list[Item], Field(min_length=1, fail_fast=True)]
+    input: str | Annotated[list[Item], Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)]
     instructions: str | None = None
     max_output_tokens: Tokens | None = None
     max_tool_calls: Annotated[int, Field(ge=1)] | None = Field(
         None, description="of built-in tools, which there are none"
     )
-    tools: Annotated[list[FlatTool], Field(max_length=MAX_TOOLS)] | None = None
+    tools: Annotated[list[FlatTool], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
     tool_choice: Literal["none", "auto", "required"] | FlatNamed | FlatAllowed | None = None
     parallel_tool_calls: bool | None = Field(None, description="false: at most one call an answer")
     text: TextOptions | None = None
     reasoning: Reasoning | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
-    include: list[Includable] | None = None
+    include: Annotated[list[Includable], Field(max_length=64, fail_fast=True)] | None = None
     store: bool | None = Field(None, description="true unless told otherwise")
-    metadata: Annotated[dict[Label, Text], Field(max_length=16)] | None = None
+    metadata: Metadata | None = None
     previous_response_id: str | None = Field(None, description="instructions of that one are not inherited")
     background: bool | None = None
     truncation: Literal["auto", "disabled"] | None = Field(None, description="auto is without effect here")

@@ -48,7 +48,7 @@ class NamedTool(_Plain):
 
 class Allowed(_Plain):
     mode: Literal["auto", "required"]
-    tools: Annotated[list[NamedTool], Field(min_length=1, max_length=MAX_TOOLS)]
+    tools: Annotated[list[NamedTool], Field(min_length=1, max_length=MAX_TOOLS, fail_fast=True)]
 
 
 class AllowedTools(_Plain):
@@ -62,10 +62,10 @@ Choice = Literal["none", "auto", "required"] | NamedTool | AllowedTools
 class Toolbox(_Plain):
     """The part of a chat request that is about tools; `functions` and `function_call` are OpenAI's older form."""
 
-    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
+    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
     tool_choice: Choice | None = Field(None, description="auto unless told otherwise")
     parallel_tool_calls: bool | None = Field(None, description="false: at most one call an answer")
-    functions: Annotated[list[Function], Field(max_length=MAX_TOOLS)] | None = None
+    functions: Annotated[list[Function], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
     function_call: Literal["none", "auto"] | Named | None = None
 
     @model_validator(mode="after")
