@@ -11,7 +11,7 @@ from queuechat.protocol import Grammar, Sampling
 from tests.schemas.generator import Schema, schema
 from tests.workers.engines.driver import Driver
 
-MAX_TOKENS = 256
+MAX_TOKENS = 1000
 HOT = Sampling(temperature=1.0)
 
 
