@@ -183,7 +183,7 @@ class Calls:
             self._argue(character)
             yield from self._nested(self._argue)
         elif character == '"':  # as a string that holds JSON
-            self._argue(_sayable((yield from self._string())) or "{}")
+            self._argue((yield from self._string()) or "{}")
         elif (yield from self._scalar(character)) == "null":
             self._argue("{}")
         else:
@@ -222,7 +222,9 @@ class Calls:
                 break
             escaped = character == "\\" and not escaped
         try:
-            return str(json.loads(text, strict=False))
+            said = str(json.loads(text, strict=False))
+            said.encode()  # half a surrogate pair is no text
+            return said
         except ValueError:
             raise _NoCall from None
 
@@ -287,15 +289,6 @@ class Calls:
         if text:
             self._fresh = False
             self._parts.append(ContentDelta(text))
-
-
-def _sayable(text: str) -> str:
-    """The text; raises _NoCall where half a surrogate pair was written as an escape, which is no text at all."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise _NoCall from None
-    return text
 
 
 def call_id(job_id: str, index: int) -> str:
