@@ -12,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from api import problems
+from api.links import add_links
 from queuechat import __version__
 from queuechat.dialects import problems as openai
 from queuechat.dialects.anthropic import problems as anthropic
@@ -143,6 +144,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         for path, operations in made["paths"].items():
             for operation in operations.values():
                 _complete(path, operation["responses"])
+        add_links(made["paths"])
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}

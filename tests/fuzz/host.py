@@ -20,7 +20,7 @@ from tests.fuzz.watch import Watch
 
 
 async def _serve(redis_url: str, folder: Path) -> None:
-    settings = Settings(_env_file=None, state_dir=folder, queue_limit=100_000, drain_s=2)  # type: ignore[call-arg]
+    settings = Settings(_env_file=None, state_dir=folder, queue_limit=100_000, drain_s=2, ollama=True)  # type: ignore[call-arg]
     listener, watch = listen("127.0.0.1", 0), Watch()
     server = Server(create_app(settings, redis_url), settings)
     async with watch.on():
