@@ -110,7 +110,7 @@ def body_of(kind: type[BaseModel], *, example: Any = None, streams: str = "") ->
     if issubclass(kind, Body):
         extra["parameters"] = [IDEMPOTENCY_KEY]
     if streams:
-        extra["responses"] = {"200": {"content": {streams: {"schema": {"type": "string"}}}}}
+        extra["responses"] = {"200": {"content": {streams: {}}}}
     return extra
 
 

@@ -116,6 +116,7 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> str:
-    """What the path knows: the router names the methods of one of its routes only."""
-    fitting = [route for route in request.app.state.routes if route.matches(request.scope)[0] is not Match.NONE]
+    """What the path knows, those that it is the very path of before those that it only fits."""
+    routes = [route for route in request.app.state.routes if route.matches(request.scope)[0] is not Match.NONE]
+    fitting = [route for route in routes if route.path == request.url.path] or routes
     return ", ".join(sorted({method for route in fitting for method in getattr(route, "methods", None) or ()}))

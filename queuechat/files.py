@@ -45,9 +45,10 @@ class File:
 
     def shown(self) -> dict[str, Any]:
         """OpenAI's file object."""
-        row = asdict(self)
-        del row["tenant"]
-        return {"object": "file", "status": "processed", **row}
+        return {"object": "file", "status": "processed", **{name: getattr(self, name) for name in _SHOWN}}
+
+
+_SHOWN = ("id", "filename", "purpose", "bytes", "created_at", "expires_at")
 
 
 class FileStore(Protocol):

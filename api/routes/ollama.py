@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from api import intake
 from api.answering import StreamedAnswer, WholeAnswer
@@ -39,11 +40,11 @@ async def _switched_on(request: Request) -> None:
 router = APIRouter(tags=["Ollama"], dependencies=[Depends(_switched_on)])
 
 
-@router.get("/")
+@router.get("/", response_class=PlainTextResponse)
 @router.head("/", include_in_schema=False)
 async def running() -> Response:
     """What Ollama's clients look for."""
-    return Response("Ollama is running", media_type="text/plain")
+    return PlainTextResponse("Ollama is running")
 
 
 @router.get("/api/version")

@@ -40,7 +40,7 @@ async def get_request(request: Request, id: str) -> Response:
     "/v1/requests/{id}/events",
     response_class=Response,
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        200: {"content": {"text/event-stream": {}}},
         204: {"description": "Last-Event-ID is that of the end: there is nothing more"},
     },
     openapi_extra={"parameters": [{"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}}]},

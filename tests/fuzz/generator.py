@@ -32,7 +32,7 @@ def bounded(body: Any, model: str, properties: Any) -> Any:
     """The body with a model that exists, and few tokens asked for where it has such a field; all else as it was."""
     if not isinstance(body, dict):
         return body
-    if isinstance(body.get("model"), str) and body["model"]:
+    if isinstance(body.get("model"), str) and 1 <= len(body["model"]) <= 256:
         body = {**body, "model": model}
     limits = [name for name in LIMITS if name in properties]
     for name in limits:
