@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+import asyncio
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from queuechat import __version__
 from queuechat.bus import Bus
@@ -17,7 +26,9 @@ class Metrics:
     """The registry of one app."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, never asked for
         self.registry = CollectorRegistry()
+        self._one_at_a_time = asyncio.Lock()
         self.requests = self._counter("http_requests", "HTTP requests answered", "route", "method", "code")
         self.refused = self._counter("refused", "requests answered with an error", "code")
         self.tokens = self._counter("tokens", "tokens read and written", "model", "kind")
@@ -50,13 +61,14 @@ class Metrics:
         except BusUnavailable:
             depths = {}
             self.redis_up.set(0)
-        for gauge in (self._waiting, self._running, self._oldest, self._dead, self._workers):
-            gauge.clear()
-        for model, depth in depths.items():
-            self._show(model, depth)
-        for worker in census.workers:
-            self._workers.labels(worker.model, worker.state).inc()
-        return generate_latest(self.registry)
+        async with self._one_at_a_time:
+            for gauge in (self._waiting, self._running, self._oldest, self._dead, self._workers):
+                gauge.clear()
+            for model, depth in depths.items():
+                self._show(model, depth)
+            for worker in census.workers:
+                self._workers.labels(worker.model, worker.state).inc()
+            return await asyncio.to_thread(generate_latest, self.registry)
 
     def _show(self, model: str, depth: Depth) -> None:
         self._waiting.labels(model, "jobs").set(depth.waiting)

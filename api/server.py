@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import logging
 import signal
@@ -88,6 +89,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        gc.collect()
+        gc.freeze()  # what lives as long as the process would hold up the loop at each full collection
         for listener in sockets or []:
             host, port = listener.getsockname()[:2]
             log.info("listening on http://%s:%s", f"[{host}]" if ":" in host else host, port)

@@ -111,6 +111,7 @@ async def _generate(
 ) -> Response:
     house, ticket = house_of(request), ticket_of(request)
     body, model = await intake.read(request, kind, find=_to_use)
+    idem = await intake.idem_of(request)
     if body.empty:
         return _json(ollama.loaded(body.model, chat=chat))
     asked = await intake.worked(request, ollama.as_openai, body)
@@ -119,7 +120,7 @@ async def _generate(
         slip = await with_pictures(request, slip, asked)
     else:
         await refuse_long(request, [])
-    order = await intake.worked(request, ollama.order_of, body, asked, slip, await intake.idem_of(request))
+    order = await intake.worked(request, ollama.order_of, body, asked, slip, idem)
     if not body.streams:
         return WholeAnswer(house, ticket, order, lambda id: ollama.WholeLine(order, id, chat=chat))
     hold_s = intake.hold_of(request, house)

@@ -14,6 +14,7 @@ from tests.fuzz.tally import Tally
 
 LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict")
 MOST = 4  # tokens of an answer, so that a case takes no time
+_REFUSALS = ["400", "401", "403", "404", "405", "409", "413", "422", "429", "431"]
 _USELESS = ("content-length", "host", "connection", "accept-encoding", "user-agent", "transfer-encoding")
 
 
@@ -75,7 +76,10 @@ def _config(seed: int, examples: int, *, coverage: bool) -> SchemathesisConfig:
             "seed": seed,
             "continue-on-failure": True,
             "generation": {"max-examples": examples, "no-shrink": True, "database": "none"},
-            "checks": {"positive_data_acceptance": {"enabled": False}},
+            "checks": {
+                "positive_data_acceptance": {"enabled": False},
+                "negative_data_rejection": {"expected-statuses": _REFUSALS},
+            },
             "phases": {"coverage": {"enabled": coverage}},
         }
     )

@@ -7,7 +7,7 @@ import functools
 import importlib.util
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -85,17 +85,38 @@ async def started(kind: str, engine: Engine) -> Driver:
     return Driver(kind, engine)
 
 
+@pytest.fixture(scope="session")
+async def start() -> AsyncIterator[Callable[[str], Awaitable[Driver]]]:
+    """Starts an engine of a kind, once for all tests."""
+    drivers: dict[str, Driver] = {}
+
+    async def one(kind: str) -> Driver:
+        if kind not in drivers:
+            drivers[kind] = await started(kind, ENGINES[kind]())
+        return drivers[kind]
+
+    yield one
+    for driver in drivers.values():
+        await driver.close()
+
+
 @pytest.fixture(scope="session", params=list(ENGINES))
-async def driver(request: pytest.FixtureRequest) -> AsyncIterator[Driver]:
+async def driver(request: pytest.FixtureRequest, start: Callable[[str], Awaitable[Driver]]) -> Driver:
     """Each engine in turn, shared by all tests of it."""
-    driver = await started(request.param, ENGINES[request.param]())
-    yield driver
-    await driver.close()
+    return await start(request.param)
 
 
-@pytest.fixture(scope="module")
-async def hf() -> AsyncIterator[Driver]:
+@pytest.fixture(scope="session")
+async def hf(start: Callable[[str], Awaitable[Driver]]) -> Driver:
     """The transformers engine alone, for what is not a law of all engines."""
-    driver = await started("transformers", transformers())
-    yield driver
-    await driver.close()
+    return await start("transformers")
+
+
+@pytest.fixture(scope="session")
+def plain() -> Any:
+    """The model of the transformers engine, as transformers itself runs it."""
+    torch = pytest.importorskip("torch")
+    auto = pytest.importorskip("transformers").AutoModelForCausalLM
+    from workers.convert import converted
+
+    return auto.from_pretrained(converted(smollm()), dtype=torch.float32).eval()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,52 +22,37 @@ TIGHT_CONTEXT = 128
 
 
 @pytest.fixture(scope="module")
-def folder() -> Path:
-    from workers.convert import converted
-
-    return converted(smollm())
-
-
-@pytest.fixture
-async def tight(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Driver]:
+async def tight() -> AsyncIterator[Driver]:
     """A cache with room for one and a half sequences of full length."""
-    monkeypatch.setattr("workers.engines.hf_model.CPU_CACHE_BYTES", int(1.5 * TIGHT_CONTEXT * 46_080))
-    driver = await started("transformers", transformers(max_running=4, max_context=TIGHT_CONTEXT))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("workers.engines.hf_model.CPU_CACHE_BYTES", int(1.5 * TIGHT_CONTEXT * 46_080))
+        driver = await started("transformers", transformers(max_running=4, max_context=TIGHT_CONTEXT))
     yield driver
     await driver.close()
 
 
 @pytest.mark.parametrize("text", [RIVER, FOX])
-async def test_greedy_equals_generate(hf: Driver, folder: Path, text: str) -> None:
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+async def test_greedy_equals_generate(hf: Driver, plain: Any, text: str) -> None:
     ids = hf.engine.vocabulary.encode(text, add_special=True)
-    whole = model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=24)[0].tolist()
+    whole = plain.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=24)[0].tolist()
     assert await hf.ids(text, 24) == whole[len(ids) :]
 
 
-async def test_embeddings_equal_a_plain_forward(hf: Driver, folder: Path) -> None:
-    from transformers import AutoModel
-
-    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+async def test_embeddings_equal_a_plain_forward(hf: Driver, plain: Any) -> None:
     batch = [hf.engine.vocabulary.encode(text, add_special=True) for text in (FOX, RIVER, "tea", FOX)]
     busy = hf.prompt(RIVER, 24)
     hf.engine.admit(busy)
     vectors = await asyncio.to_thread(hf.engine.embed, batch)
     await hf.finished(busy.id)
     for ids, vector in zip(batch, vectors, strict=True):
-        assert vector == pytest.approx(_plain(model, ids), abs=1e-4)
+        assert vector == pytest.approx(_mean(plain.base_model, ids), abs=1e-4)
 
 
-async def test_a_long_prompt_is_read_in_pieces_and_answered_alike(hf: Driver, folder: Path) -> None:
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+async def test_a_long_prompt_is_read_in_pieces_and_answered_alike(hf: Driver, plain: Any) -> None:
     text = " ".join(f"{n} {FOX}" for n in range(30))
     ids = hf.engine.vocabulary.encode(text, add_special=True)
     assert len(ids) > 400
-    whole = model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=6)[0].tolist()
+    whole = plain.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=6)[0].tolist()
     assert await hf.ids(text, 6) == whole[len(ids) :]
 
 
@@ -128,9 +112,10 @@ def test_models_that_cannot_be_batched_say_so(odd: dict[str, Any]) -> None:
         refuse_unbatchable(PreTrainedConfig(**odd), "odd")
 
 
-def test_a_gguf_is_converted_once(folder: Path) -> None:
+def test_a_gguf_is_converted_once() -> None:
     from workers.convert import converted
 
+    folder = converted(smollm())
     before = (folder / "model.safetensors").stat().st_mtime_ns
     assert converted(smollm()) == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
@@ -138,7 +123,7 @@ def test_a_gguf_is_converted_once(folder: Path) -> None:
     assert {"config.json", "generation_config.json", "tokenizer.json", "chat_template.jinja"} <= names
 
 
-def _plain(model: Any, ids: list[int]) -> list[float]:
+def _mean(model: Any, ids: list[int]) -> list[float]:
     with torch.inference_mode():
         mean = model(torch.tensor([ids])).last_hidden_state[0].mean(0)
     values: list[float] = (mean / mean.norm()).tolist()
