@@ -20,7 +20,7 @@ async def test_doctor_finds_a_redis_that_may_lose_requests(redis_url: str, bus: 
 
 
 async def test_doctor_warns_of_an_open_address_until_there_is_a_key(redis_url: str, tmp_path: Path) -> None:
-    url, there = f"{redis_url}/7", {"QUEUECHAT_HOST": "0.0.0.0"}  # a database of its own: other tests make keys
+    url, there = f"{redis_url}/8", {"QUEUECHAT_HOST": "0.0.0.0"}  # a database of its own: other tests make keys
     _, ill, _ = await run("doctor", url=url, folder=tmp_path, more=there)
     assert "the API listens on 0.0.0.0" in ill
     await run("keys", "add", "ci", url=url, folder=tmp_path)

@@ -32,7 +32,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
 def test_redis_holds_what_the_model_says_whatever_happens_in_whatever_order(ground: Ground) -> None:
     ground.seen.clear()
     for number in range(6):  # two are enough, as a rule
-        run_machine(Machine, ground, examples=25, steps=40, number=number, shrink=False)
+        run_machine(Machine, ground, examples=15, steps=40, number=number, shrink=False)
         if set(ground.seen) >= REACHED:
             break
     assert set(ground.seen) >= REACHED, f"never came up: {REACHED - set(ground.seen)}"

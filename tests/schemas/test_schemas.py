@@ -20,9 +20,9 @@ async def real() -> AsyncIterator[Driver]:
 
 
 async def test_what_a_small_model_says_under_a_schema_is_valid(real: Driver) -> None:
-    answers = await judged(real, range(4))
+    answers = await judged(real, range(3))
     assert [answer for answer in answers if answer.fault] == []
-    assert sum(answer.reason == "stop" for answer in answers) >= 3
+    assert sum(answer.reason == "stop" for answer in answers) >= 2
 
 
 def test_the_judge_finds_faults() -> None:

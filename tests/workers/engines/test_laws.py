@@ -393,7 +393,7 @@ async def test_an_answer_under_a_grammar_cut_anywhere_goes_on_with_the_same_ids(
     bound(driver)
     (whole,) = await driver.run(driver.prompt(RIVER, 100, sampling=WARM, grammar=SCHEMA))
     ends = driver.engine.vocabulary.eos_ids
-    cuts = range(1, len([id for id in whole.ids if id not in ends]), 4)
+    cuts = range(1, len([id for id in whole.ids if id not in ends]), 8)
     prompts = [driver.prompt(RIVER, 100, prefix=whole.ids[:cut], sampling=WARM, grammar=SCHEMA) for cut in cuts]
     for cut, resumed in zip(cuts, await driver.run(*prompts), strict=True):
         assert resumed.ids == whole.ids[cut:]

@@ -65,8 +65,8 @@ async def test_a_prompt_may_fill_the_context_and_its_answer_ends_there(tight: Dr
 
 async def test_sequences_that_do_not_fit_together_all_finish_with_the_right_ids(tight: Driver) -> None:
     sampling = Sampling(temperature=0.8, seed=5, repetition_penalty=1.2)
-    alone = await tight.ids(RIVER, 80, sampling=sampling)
-    crowd = await tight.run(*(tight.prompt(RIVER, 80, sampling=sampling) for _ in range(4)))
+    alone = await tight.ids(RIVER, 56, sampling=sampling)
+    crowd = await tight.run(*(tight.prompt(RIVER, 56, sampling=sampling) for _ in range(4)))
     assert [transcript.ids for transcript in crowd] == [alone] * 4
 
 
