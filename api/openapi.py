@@ -96,8 +96,9 @@ IDEMPOTENCY_KEY: dict[str, Any] = {
 }
 
 
-def body_of(kind: type[BaseModel], *, example: Any = None, streams: str = "") -> dict[str, Any]:
-    """The `openapi_extra` of a route that reads such a body; `streams` is the media type of what it may stream."""
+def body_of(kind: type[BaseModel], *, example: Any = None, streams: str = "", keyed: bool = True) -> dict[str, Any]:
+    """The `openapi_extra` of a route that reads such a body; `streams` is the media type of what it may stream, `keyed`
+    whether it heeds an Idempotency-Key."""
     content: dict[str, Any] = {"schema": {"$ref": _REF.format(model=kind.__name__)}}
     if example is not None:
         content["example"] = example
@@ -107,7 +108,7 @@ def body_of(kind: type[BaseModel], *, example: Any = None, streams: str = "") ->
             "content": {"application/json": content},
         }
     }
-    if issubclass(kind, Body):
+    if keyed and issubclass(kind, Body):
         extra["parameters"] = [IDEMPOTENCY_KEY]
     if streams:
         extra["responses"] = {"200": {"content": {streams: {}}}}

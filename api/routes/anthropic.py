@@ -36,7 +36,7 @@ async def create_message(request: Request) -> Response:
     return StreamedAnswer(house, ticket, order, opening, intake.hold_of(request, house))
 
 
-@router.post("/v1/messages/count_tokens", openapi_extra=body_of(PromptRequest))
+@router.post("/v1/messages/count_tokens", openapi_extra=body_of(PromptRequest, keyed=False))
 async def count_tokens(request: Request) -> Response:
     """How many tokens a conversation has, as the model's template writes it."""
     body, model = await intake.read(request, PromptRequest)

@@ -49,7 +49,7 @@ async def create_response(request: Request) -> Response:
     return respond(request, order, asked, keep_s, stream=bool(body.stream))
 
 
-@router.post("/v1/responses/input_tokens", openapi_extra=body_of(ResponseRequest))
+@router.post("/v1/responses/input_tokens", openapi_extra=body_of(ResponseRequest, keyed=False))
 async def count_input_tokens(request: Request) -> Response:
     """How many tokens a response would read: its instructions, what it goes on from, its input and its tools."""
     body, model = await intake.read(request, ResponseRequest)

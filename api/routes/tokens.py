@@ -19,8 +19,8 @@ from queuechat.roster import Model
 router = APIRouter(tags=["tokens"])
 
 
-@router.post("/tokenize", openapi_extra=body_of(TokenizeRequest))
-@router.post("/v1/tokenize", openapi_extra=body_of(TokenizeRequest))
+@router.post("/tokenize", openapi_extra=body_of(TokenizeRequest, keyed=False))
+@router.post("/v1/tokenize", openapi_extra=body_of(TokenizeRequest, keyed=False))
 async def tokenize(request: Request) -> Response:
     """The tokens of a prompt, or of a chat as the model's template writes it; in vLLM's shape."""
     body, model = await intake.read(request, TokenizeRequest)
@@ -34,8 +34,8 @@ async def tokenize(request: Request) -> Response:
     return ReadAnswer(request, [order], show)
 
 
-@router.post("/detokenize", openapi_extra=body_of(DetokenizeRequest))
-@router.post("/v1/detokenize", openapi_extra=body_of(DetokenizeRequest))
+@router.post("/detokenize", openapi_extra=body_of(DetokenizeRequest, keyed=False))
+@router.post("/v1/detokenize", openapi_extra=body_of(DetokenizeRequest, keyed=False))
 async def detokenize(request: Request) -> Response:
     """The text of token ids, without special tokens."""
     body, model = await intake.read(request, DetokenizeRequest)
@@ -43,7 +43,7 @@ async def detokenize(request: Request) -> Response:
     return ReadAnswer(request, [order], lambda reads: {"prompt": reads[0].text})
 
 
-@router.post("/api/v1/token_check", openapi_extra=body_of(TokenCheckRequest))
+@router.post("/api/v1/token_check", openapi_extra=body_of(TokenCheckRequest, keyed=False))
 async def check_tokens(request: Request) -> Response:
     """Whether prompts, with `max_tokens` of answer each, fit the context of their models."""
     body = await intake.checked(request, TokenCheckRequest)
