@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import re
 import time
 from collections.abc import Callable, Coroutine
@@ -29,9 +28,6 @@ from queuechat.dialects.order import Order
 from queuechat.dialects.style import Style
 from queuechat.dialects.texts import WholeTexts
 from queuechat.dialects.whole import Whole, WholeText
-from queuechat.errors import QueuechatError
-
-log = logging.getLogger(__name__)
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]+")  # anything else could forge headers
 
@@ -111,12 +107,9 @@ class StreamedAnswer(_Answering):
                             await writer.write(body)
                 await writer.write(frames.last(exchange.tally), more=False)
 
-    async def _fail(self, error: Exception, frames: Frames, writer: Writer) -> None:
+    async def _fail(self, failure: Exception, frames: Frames, writer: Writer) -> None:
         """The status is out: the error goes where the next words were expected."""
-        if not isinstance(error, QueuechatError):
-            log.error("request %s failed", self._ticket.name, exc_info=error)
-            error = QueuechatError("a bug, see above")
-        problems.note(error, self._house.metrics)
+        error = problems.within_stream(failure, self._ticket.name, self._house.metrics)
         await writer.write(frames.failure(error, self.headers["x-queuechat-request-id"]), more=False)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from dataclasses import asdict
 
 import orjson
@@ -20,10 +19,8 @@ from api.drain import ClientGone
 from api.house import House
 from api.writing import Writer
 from queuechat.client import Answer, Event, Waiting
-from queuechat.errors import BusUnavailable, QueuechatError
+from queuechat.errors import BusUnavailable
 from queuechat.protocol import Chunk
-
-log = logging.getLogger(__name__)
 
 _RETRY_MS = 1000
 _RETRY_S = 0.5
@@ -54,10 +51,7 @@ class EventStream(Response):
         except ClientGone:
             return
         except Exception as failure:
-            error = failure if isinstance(failure, QueuechatError) else QueuechatError("a bug, see above")
-            if error is not failure:
-                log.error("the events of %s failed", self._answer.id, exc_info=failure)
-            problems.note(error, self._house.metrics)
+            error = problems.within_stream(failure, self._answer.id, self._house.metrics)
             await writer.write(_frame("failure", {"error": problems.body_of(error)["error"]}, self._id), more=False)
         finally:
             async with self._places:

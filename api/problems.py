@@ -34,6 +34,7 @@ __all__ = [
     "respond",
     "shape_of",
     "speaks_anthropic",
+    "within_stream",
 ]
 
 
@@ -64,6 +65,15 @@ def note(error: QueuechatError, metrics: Metrics) -> None:
     metrics.refused.labels(error.code).inc()
     if kind_of(error).message:
         log.error("answered %r for: %s", error.code, error.message)
+
+
+def within_stream(failure: Exception, id: str, metrics: Metrics) -> QueuechatError:
+    """What the stream of request `id`, which has begun, tells of a failure; counted, and a bug is logged whole."""
+    error = failure if isinstance(failure, QueuechatError) else QueuechatError("a bug, see above")
+    if error is not failure:
+        log.error("request %s failed", id, exc_info=failure)
+    note(error, metrics)
+    return error
 
 
 def _response(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -30,8 +29,6 @@ from queuechat.dialects.responses import Asked, Assembly, WholeResponse
 from queuechat.dialects.whole import Whole
 from queuechat.errors import BusUnavailable, QueuechatError, ResponseNotFound
 from queuechat.responses import Record, find_response
-
-log = logging.getLogger(__name__)
 
 _RETRY_S = 0.5
 _PAGE = 100  # events that are told in one go
@@ -182,10 +179,7 @@ class ReplayedAnswer(Response):
         except ClientGone:
             return
         except Exception as failure:
-            error = failure if isinstance(failure, QueuechatError) else QueuechatError("a bug, see above")
-            if error is not failure:
-                log.error("the events of %s failed", self._frames.assembly.asked.id, exc_info=failure)
-            problems.note(error, self._house.metrics)
+            error = problems.within_stream(failure, self._frames.assembly.asked.id, self._house.metrics)
             await writer.write(self._frames.failure(error, ""), more=False)
         finally:
             async with self._places:

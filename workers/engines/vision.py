@@ -76,9 +76,8 @@ class VisionEngine:
             raise EngineDied(NO_NUMBERS)
         self._compiler = compiler_of(replace(loaded, vocabulary=self.vocabulary))
         feel(self._model, lambda: self._post(self._steps.put_nowait, []))
-        exact = (
-            loaded.model.dtype.itemsize >= 4
-        )  # a prompt that is read at once and one read by tokens differ otherwise
+        # At less, a prompt that is read at once and one that is read by tokens differ.
+        exact = loaded.model.dtype.itemsize >= 4
         self.caps = Caps(
             min(self._max_context or loaded.context_length, loaded.context_length),
             self._max_running or RUNNING.get(loaded.device, RUNNING_ELSEWHERE),
