@@ -6,7 +6,6 @@ them, which tells whether it is still the same stream.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from dataclasses import asdict
 
@@ -19,11 +18,9 @@ from api.drain import ClientGone
 from api.house import House
 from api.writing import Writer
 from queuechat.client import Answer, Event, Waiting
-from queuechat.errors import BusUnavailable
 from queuechat.protocol import Chunk
 
 _RETRY_MS = 1000
-_RETRY_S = 0.5
 
 
 class EventStream(Response):
@@ -62,16 +59,9 @@ class EventStream(Response):
         await writer.write(f"retry: {_RETRY_MS}\n\n".encode())
         with self._house.metrics.open_streams.track_inprogress():
             async with writer.kept_alive(b": ping\n\n"):
-                while events := await self._take():
+                while events := await self._answer.take_patiently():
                     await writer.write(b"".join(self._render(event) for _, event in events))
         await writer.write(b"", more=False)
-
-    async def _take(self) -> list[tuple[int, Event]]:
-        while True:
-            try:
-                return await self._answer.take()
-            except BusUnavailable:
-                await asyncio.sleep(_RETRY_S)
 
     def _render(self, event: Event) -> bytes:
         if isinstance(event, Waiting):

@@ -11,12 +11,11 @@ from api.house import House, Ticket
 from api.rating import headers_of
 from queuechat.client import Answer, Event, Waiting, failure_of
 from queuechat.dialects.order import Order
-from queuechat.errors import BusUnavailable, QueuechatError
+from queuechat.errors import QueuechatError
 from queuechat.following import Unread
 from queuechat.protocol import End
 from queuechat.rates import Standings
 
-_RETRY_S = 0.5
 _SETTLED_S = 60.0  # after the deadline nobody comes back to settle what was paid
 
 Events = list[tuple[int, Event]]
@@ -152,7 +151,8 @@ class Exchange:
     async def _read(self) -> Events:
         if self._failure:
             raise self._failure
-        events = await self._take_patiently()
+        assert self._answer
+        events = await self._answer.take_patiently()
         for at, (index, event) in enumerate(events):
             if isinstance(event, End):
                 self._end(index, event)
@@ -167,15 +167,6 @@ class Exchange:
                 self._worded = True
                 self._house.metrics.ttft.labels(self._order.model).observe(self._age())
         return events
-
-    async def _take_patiently(self) -> Events:
-        """With Redis away, ask again until it is back: the deadline ends this, not an outage."""
-        assert self._answer
-        while True:
-            try:
-                return await self._answer.take()
-            except BusUnavailable:
-                await asyncio.sleep(_RETRY_S)
 
     def _end(self, index: int, end: End) -> None:
         self.tally.add(index, end)

@@ -27,10 +27,9 @@ from queuechat.client import Answer, Event, Waiting
 from queuechat.dialects.order import Order, Tally
 from queuechat.dialects.responses import Asked, Assembly, WholeResponse
 from queuechat.dialects.whole import Whole
-from queuechat.errors import BusUnavailable, QueuechatError, ResponseNotFound
+from queuechat.errors import QueuechatError, ResponseNotFound
 from queuechat.responses import Record, find_response
 
-_RETRY_S = 0.5
 _PAGE = 100  # events that are told in one go
 
 
@@ -194,17 +193,10 @@ class ReplayedAnswer(Response):
                     told = self._frames.render([(0, event) for event in self._events[at : at + _PAGE]])
                     await writer.write(told or STILL_HERE)
                     await asyncio.sleep(0)  # to write need not be to wait: others have their turn
-                while self._answer and (events := await self._take(self._answer)):
+                while self._answer and (events := await self._answer.take_patiently()):
                     if body := self._frames.render(events):
                         await writer.write(body)
         await writer.write(b"", more=False)
-
-    async def _take(self, answer: Answer) -> list[tuple[int, Event]]:
-        while True:
-            try:
-                return await answer.take()
-            except BusUnavailable:
-                await asyncio.sleep(_RETRY_S)
 
 
 def _frame(event: dict[str, object]) -> bytes:

@@ -27,6 +27,7 @@ from queuechat.failpoints import failpoint
 from queuechat.protocol import DELIVERED, Chunk, End, PrefixHash, Reason, decode_event
 from queuechat.wire import from_wire
 
+_RETRY_S = 0.5
 _BACKLOG = 1024  # messages kept for a slow reader; what is beyond is read from the log when it comes
 
 
@@ -82,6 +83,14 @@ class Answer:
     def tokens(self) -> int:
         """How many were read, of all jobs."""
         return sum(cursor.next for cursor in self.cursors)
+
+    async def take_patiently(self) -> list[tuple[int, Event]]:
+        """As `take`, but with Redis away it asks again until it is back: a deadline ends this, not an outage."""
+        while True:
+            try:
+                return await self.take()
+            except BusUnavailable:
+                await asyncio.sleep(_RETRY_S)
 
     async def take(self) -> list[tuple[int, Event]]:
         """Wait for the next events and return all there are, as (choice, event), in order for each choice.
