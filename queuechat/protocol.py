@@ -78,6 +78,7 @@ class Job:
     prompt_logprobs: int | None = None  #: the same as logprobs of the prompt's tokens
     suffix: str | None = None  #: what follows the answer, for models that fill in the middle
     images: list[str] = field(default_factory=list)  #: base64 of image files, in the order of their parts in messages
+    heaped: bool = False  #: nobody reads along: its tokens may be published a heap at a time
 
     def encode(self) -> bytes:
         body = chosen(self) | {"sampling": chosen(self.sampling, "logit_bias")}

@@ -19,6 +19,7 @@ from workers.beside import MAX_READINGS, Beside
 from workers.claiming import Claimer
 from workers.engines.base import Engine, Finished, Step, Tokens
 from workers.intake import Held, Intake
+from workers.outbox import Outbox
 from workers.prompting import Speech
 from workers.running import Generation, Reading
 
@@ -40,8 +41,7 @@ class Consumer:
         self.tokens = 0
         self._wake = asyncio.Event()  # something to claim, or a slot is free
         self._readings_due = True  # something may only want to be read, which needs no slot
-        self._fresh = asyncio.Event()  # something to publish
-        self._dirty: dict[Held, None] = {}
+        self._outbox = Outbox()
         self._draining = False
         self._held_back = False  # a suspect waits until all that runs has proven itself, or is being tried
         self._beside = Beside(engine, speech, self._progressed, self._scored, self._died)
@@ -87,7 +87,7 @@ class Consumer:
         failpoint("drain.child")
         self._draining = True
         self._wake.set()
-        self._fresh.set()
+        self._outbox.wake()
 
     def cancel(self, id: str, reason: Reason = Reason.CANCELLED) -> None:
         """Stop one job soon. Harmless for one that is not held."""
@@ -180,27 +180,24 @@ class Consumer:
 
     def _progressed(self, held: Held) -> None:
         self.steps += 1
-        self._mark(held)
+        self._outbox.mark(held)
 
     def _died(self, error: EngineDied) -> None:
         if not self._death.done():
             self._death.set_exception(error)
 
     def _mark(self, held: Held) -> None:
-        self._dirty[held] = None
-        self._fresh.set()
+        self._outbox.mark(held)
 
     # -- publish ---------------------------------------------------------------------------------------------------
 
     async def _publish_loop(self) -> None:
         while not (self._draining and not self.held):
-            await self._fresh.wait()
-            self._fresh.clear()
-            dirty, self._dirty = self._dirty, {}
-            said = [(held, item) for held in dirty for item in iter(held.flush, None)]
+            due = await self._outbox.take()
+            said = [(held, item) for held in due for item in iter(held.flush, None)]
             if said:
                 await self._publish(said)
-            ends = [(held, end) for held in dirty if self._holds(held) and (end := held.end())]
+            ends = [(held, end) for held in due if self._holds(held) and (end := held.end())]
             if ends:
                 await self._finish(ends)
 
@@ -265,7 +262,7 @@ class Consumer:
             self.engine.abort(held.prompt.id)
         elif not isinstance(held, Generation):
             held.finished()  # what is left of it would be made for nobody
-        self._fresh.set()
+        self._outbox.wake()
 
     # -- from outside ----------------------------------------------------------------------------------------------
 

@@ -30,6 +30,15 @@ class _Held:
         """Whether it has come so far under this owner that it does not look like one that kills its worker."""
         return self.offset - self.claim.offset >= keys.PROVEN
 
+    @property
+    def urgent(self) -> bool:
+        """Whether somebody, a reader or the queue, waits for what it says next."""
+        return not (self.claim.job.heaped and self.proven) or self.over
+
+    @property
+    def over(self) -> bool:
+        return self._end is not None
+
     def replay(self) -> list[Item]:
         """Every item that this owner has published, in order."""
         return list(self._sent)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from queuechat.bus import Bus
-from queuechat.client import Client
+from queuechat.client import Client, Waiting
 from queuechat.errors import EngineDied
 from queuechat.protocol import End, Job, Reason, new_id
 from workers.consumer import Consumer
@@ -57,3 +57,18 @@ async def test_an_engine_that_dies_while_it_embeds_ends_the_consumer_and_leaves_
             await consumer.run()
         assert (await bus.depth(model)).running == 1
         await answer.close()
+
+
+async def test_what_nobody_reads_along_is_published_in_heaps_and_is_the_same(bus: Bus, model: str) -> None:
+    engine = EchoEngine(1000)
+    consumer = Consumer(bus, engine, Speech(engine.vocabulary, ""), model=model, worker="w")
+    running = asyncio.create_task(consumer.run())
+    read, heaped = (Job(new_id(), model, prompt="words", max_tokens=1000, heaped=heaped) for heaped in (False, True))
+    async with Client(bus) as client:
+        heard = [[event async for event in client.ask(job)] for job in (read, heaped)]
+    consumer.drain()
+    await running
+    texts = ["".join(event.text for event in events if not isinstance(event, Waiting)) for events in heard]
+    assert texts[0] == texts[1]
+    entries = [len(await bus.read_log(model, job.id)) for job in (read, heaped)]
+    assert 2 * entries[1] < entries[0]
