@@ -13,6 +13,7 @@ from workers.engines.batch_router import Router
 from workers.engines.batch_sampler import BatchSampler, install, make_room
 from workers.engines.constraint import Compiler
 from workers.engines.hf_model import WARM_UP, Loaded
+from workers.engines.packed_linear import pack_linears
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,8 @@ def manager_of(loaded: Loaded, plan: Any) -> tuple[Any, Router]:
     """The continuous batching manager of a model, not started, and the router that takes what it makes."""
     model, sampler = loaded.model, BatchSampler()
     install(model, sampler)
+    if loaded.on_cpu:
+        pack_linears(model)
     manager = model.init_continuous_batching(GenerationConfig(do_sample=False, eos_token_id=-1), plan)
     make_room(manager)
     if loaded.on_cpu and loaded.sees_everything and model.config._attn_implementation == "sdpa":

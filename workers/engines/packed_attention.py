@@ -1,13 +1,16 @@
-"""Attention over a packed batch on the CPU, one sequence at a time.
+"""Attention over a packed batch on the CPU, where each sequence meets its own keys only.
 
 Continuous batching lays all sequences of a step end to end and, without a flash kernel, masks every query against
-the keys of all the others: a step of B sequences costs B times the attention that it needs. Here each sequence meets
-its own keys only. Registered with transformers under `NAME`.
+the keys of all the others: a step of B sequences costs B times the attention that it needs. Here those that add one
+token are attended together, padded to the longest of about their length; those that read a prompt, one by one.
+Registered with transformers under `NAME`.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
 from typing import Any
 
 import torch
@@ -17,6 +20,35 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import AttentionInterface
 
 NAME = "queuechat_packed"
+
+
+@dataclass(frozen=True, slots=True)
+class _Long:
+    """A sequence that reads `q1 - q0` tokens; `slots` are those of its keys in the cache, None where these tokens are
+    all that there is."""
+
+    q0: int
+    q1: int
+    slots: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Short:
+    """Sequences that add one token each. `rows` [n] are their places among the queries, `slots` [n * keys] those of
+    their keys in the cache, `mask` [n, 1, 1, keys] which of these are theirs."""
+
+    rows: Tensor
+    slots: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What one step attends to; the same in all layers."""
+
+    write: Tensor
+    longs: list[_Long]
+    shorts: list[_Short]
 
 
 def packed_attention(
@@ -43,31 +75,83 @@ def packed_attention(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )
         return answer
-    key, value = cache.update(key_states=key, value_states=value, layer_idx=module.layer_idx, kwargs=kwargs)
-    out = torch.empty_like(query)
-    spans = zip(pairwise(kwargs["cu_seq_lens_q"].tolist()), pairwise(kwargs["cu_seq_lens_k"].tolist()), strict=True)
-    for (q0, q1), (k0, k1) in spans:
-        out[:, :, q0:q1] = _attend(query[:, :, q0:q1], key[:, :, k0:k1], value[:, :, k0:k1], scaling)
-    return out.transpose(1, 2), None
+    plan = _plan_of(kwargs)
+    keys, values = cache.layer_to_allocator[module.layer_idx]._kv_token_views[module.layer_idx]
+    queries, fresh_keys, fresh_values = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+    keys.index_copy_(0, plan.write, fresh_keys)
+    values.index_copy_(0, plan.write, fresh_values)
+    out = query.new_empty(query.shape[2], query.shape[1], query.shape[3])
+    for long in plan.longs:
+        span = slice(long.q0, long.q1)
+        own = (fresh_keys[span], fresh_values[span]) if long.slots is None else (keys[long.slots], values[long.slots])
+        out[span] = _attend(queries[span], *own, scaling)
+    for short in plan.shorts:
+        shape = (len(short.rows), -1, *keys.shape[1:])
+        own = (keys.index_select(0, short.slots).view(shape), values.index_select(0, short.slots).view(shape))
+        out[short.rows] = _attend_ones(queries[short.rows], *own, short.mask, scaling)
+    return out[None], None
+
+
+def _plan_of(kwargs: dict[str, Any]) -> _Plan:
+    """Made in the first layer of a step. It lives with the bounds of the step, a tensor that is made for each."""
+    bounds = kwargs["cu_seq_lens_q"]
+    plan: _Plan | None = getattr(bounds, "queuechat_plan", None)
+    if plan is None:
+        (lengths,) = kwargs["cu_seq_lens_k"].values()
+        (read,), (write,) = kwargs["read_index"], kwargs["write_index"]
+        plan = bounds.queuechat_plan = _plan(bounds.tolist(), lengths.tolist(), read, write.clone())
+    return plan
+
+
+def _plan(queries: Sequence[int], keys: Sequence[int], read: Tensor, write: Tensor) -> _Plan:
+    """`queries` and `keys` are the bounds of the sequences, `read` the slots of all keys, empty where no sequence has
+    any from before, `write` those of the new ones."""
+    longs: list[_Long] = []
+    ones: list[tuple[int, int, int]] = []
+    for (q0, q1), (k0, k1) in zip(pairwise(queries), pairwise(keys), strict=True):
+        if q1 - q0 == 1:
+            ones.append((q0, k0, k1))
+        elif q1 > q0:
+            longs.append(_Long(q0, q1, read[k0:k1].clone() if read.numel() else None))
+    return _Plan(write, longs, list(_shorts(ones, read if read.numel() else write)))
+
+
+def _shorts(ones: list[tuple[int, int, int]], slots: Tensor) -> Iterator[_Short]:
+    """Those of about one length together: at most half of what is looked at is padding."""
+    ones.sort(key=lambda one: one[2] - one[1])
+    for _, group in groupby(ones, lambda one: (one[2] - one[1] - 1).bit_length()):
+        members = list(group)
+        starts = torch.tensor([k0 for _, k0, _ in members])[:, None]
+        lengths = torch.tensor([k1 - k0 for _, k0, k1 in members])[:, None]
+        columns = torch.arange(int(lengths[-1]))[None]
+        inside = columns < lengths
+        own = slots[torch.where(inside, starts + columns, starts)]
+        yield _Short(torch.tensor([row for row, _, _ in members]), own.flatten(), inside[:, None, None])
+
+
+def _attend_ones(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None) -> Tensor:
+    """One query [n, heads, dim] of each sequence looks at the keys [n, keys, kv_heads, dim] of its own."""
+    n, heads, dim = query.shape
+    # The queries that share a key head stand in for query tokens: no copy of the keys per query head.
+    folded = query.reshape(n, key.shape[2], -1, dim)
+    seen = scaled_dot_product_attention(folded, key.transpose(1, 2), value.transpose(1, 2), mask, scale=scaling)
+    return seen.reshape(n, heads, dim)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
-    """One sequence: its last tokens [1, heads, q, dim] look at all of it, [1, kv_heads, k, dim]."""
-    heads, tokens, dim = query.shape[1:]
-    length, groups = key.shape[2], heads // key.shape[1]
-    if tokens == 1:
-        # The queries that share a key head stand in for query tokens: no copy of the keys per query head.
-        folded = query.reshape(1, -1, groups, dim)
-        return scaled_dot_product_attention(folded, key, value, scale=scaling).reshape(1, heads, 1, -1)
+    """One sequence: its last tokens [q, heads, dim] look at all of it, [k, kv_heads, dim]."""
+    tokens, heads, _ = query.shape
+    length, groups = key.shape[0], heads // key.shape[1]
     mask = None if tokens == length else torch.ones(tokens, length, dtype=torch.bool).tril(length - tokens)
-    return scaled_dot_product_attention(
-        query,
-        key.repeat_interleave(groups, dim=1),
-        value.repeat_interleave(groups, dim=1),
+    seen = scaled_dot_product_attention(
+        query.transpose(0, 1)[None],
+        key.transpose(0, 1).repeat_interleave(groups, dim=0)[None],
+        value.transpose(0, 1).repeat_interleave(groups, dim=0)[None],
         attn_mask=mask,
         is_causal=mask is None,
         scale=scaling,
     )
+    return seen[0].transpose(0, 1)
 
 
 AttentionInterface.register(NAME, packed_attention)

@@ -1,0 +1,99 @@
+"""On the CPU the transformers engine computes by means of its own; they compute what torch's do."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from torch.nn.functional import scaled_dot_product_attention  # noqa: E402
+
+from workers.engines.packed_attention import packed_attention  # noqa: E402
+from workers.engines.packed_linear import PackedLinear, pack_linears  # noqa: E402
+
+HEADS, KV_HEADS, DIM, SLOTS = 6, 2, 16, 400
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("rows", [1, 2, 16, 300])
+def test_a_packed_layer_computes_what_the_plain_one_does(rows: int, keep: bool) -> None:
+    for bias in (True, False):
+        linear = torch.nn.Linear(96, 160, bias=bias)
+        x = torch.randn(1, rows, 96)
+        with torch.inference_mode():
+            assert torch.allclose(PackedLinear(linear, keep=keep)(x), linear(x), atol=1e-5)
+
+
+def test_only_plain_layers_are_packed_and_a_tied_head_stays_tied() -> None:
+    model = torch.nn.ModuleDict(
+        {
+            "embed": torch.nn.Embedding(50, 8),
+            "head": torch.nn.Linear(8, 50, bias=False),
+            "narrow": torch.nn.Linear(8, 8, dtype=torch.bfloat16),
+            "hooked": torch.nn.Linear(8, 8),
+        }
+    )
+    model["head"].weight = model["embed"].weight
+    model["hooked"].register_forward_hook(lambda *_: None)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("workers.engines.packed_linear.KEPT_BYTES", 0)
+        pack_linears(model)
+    assert model["head"].weight is model["embed"].weight
+    assert [name for name, module in model.items() if isinstance(module, PackedLinear)] == ["head"]
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        [(1, 40), (1, 9), (1, 10), (1, 1)],
+        [(5, 5), (3, 3), (1, 1)],
+        [(1, 33), (7, 30), (1, 70), (12, 12), (1, 2)],
+        [(1, 64), (1, 65), (1, 5)],
+    ],
+)
+def test_each_sequence_of_a_packed_batch_attends_to_its_own_keys(lengths: list[tuple[int, int]]) -> None:
+    torch.manual_seed(0)
+    total = sum(new for new, _ in lengths)
+    query, key, value = (torch.randn(1, heads, total, DIM) for heads in (HEADS, KV_HEADS, KV_HEADS))
+    cache, slots = _cache(lengths)
+    plain = _plain(cache, slots, lengths, query, key, value)
+    out, _ = packed_attention(
+        SimpleNamespace(layer_idx=0), query, key, value, None, cache=cache, **_bounds(lengths, slots)
+    )
+    assert out.shape == (1, total, HEADS, DIM)
+    assert torch.allclose(out, plain, atol=1e-5)
+
+
+def _cache(lengths: list[tuple[int, int]]) -> tuple[Any, list[Any]]:
+    """Keys and values in scattered slots, and the slots of each sequence."""
+    views = (torch.randn(SLOTS, KV_HEADS, DIM), torch.randn(SLOTS, KV_HEADS, DIM))
+    slots = torch.randperm(SLOTS).split([length for _, length in lengths] + [SLOTS - sum(n for _, n in lengths)])
+    return SimpleNamespace(layer_to_allocator=[SimpleNamespace(_kv_token_views=[views])]), list(slots[:-1])
+
+
+def _bounds(lengths: list[tuple[int, int]], slots: list[Any]) -> dict[str, Any]:
+    fresh = all(new == length for new, length in lengths)
+    return {
+        "cu_seq_lens_q": torch.tensor([0, *(new for new, _ in lengths)]).cumsum(0),
+        "cu_seq_lens_k": {"full_attention": torch.tensor([0, *(length for _, length in lengths)]).cumsum(0)},
+        "read_index": [torch.cat(slots)[:0] if fresh else torch.cat(slots)],
+        "write_index": [torch.cat([own[-new:] for own, (new, _) in zip(slots, lengths, strict=True)])],
+    }
+
+
+def _plain(cache: Any, slots: list[Any], lengths: list[tuple[int, int]], query: Any, key: Any, value: Any) -> Any:
+    """Sequence by sequence, each with a causal mask."""
+    stored, answers, at = cache.layer_to_allocator[0]._kv_token_views[0], [], 0
+    for own, (new, length) in zip(slots, lengths, strict=True):
+        before = [view[own[:-new]].transpose(0, 1)[None] for view in stored]
+        now = [tensor[:, :, at : at + new] for tensor in (key, value)]
+        keys, values = (torch.cat(pair, dim=2) for pair in zip(before, now, strict=True))
+        mask = torch.ones(new, length, dtype=torch.bool).tril(length - new)
+        seen = scaled_dot_product_attention(query[:, :, at : at + new], keys, values, mask, enable_gqa=True)
+        answers.append(seen.transpose(1, 2))
+        at += new
+    return torch.cat(answers, dim=1)
