@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -126,8 +127,15 @@ class _Driver:
         except TimeoutError:
             reading.failure = f"no end within {self.pace.timeout_s:g} s"
         except OSError as error:
-            reading.failure = reading.failure or (error.strerror or str(error) or type(error).__name__)
+            reading.failure = reading.failure or _kind(error)
         reading.end()
+
+
+def _kind(error: OSError) -> str:
+    """The same words whatever event loop, and without the address."""
+    if (error.errno or 0) > 0:
+        return os.strerror(error.errno or 0)
+    return error.strerror or str(error) or type(error).__name__
 
 
 def in_flight(readings: Sequence[Reading]) -> Iterator[tuple[float, int]]:

@@ -4,8 +4,8 @@ Echo says a token of every stream at each tick of its rate, so the schedule of a
 offset of a chunk is its arrival less the moment, from the stream's first token on, at which its own first token was
 due. The smallest offset of this and the last ten seconds is taken as no delay, and every chunk's delay is its offset
 above that. So a delay holds all between the worker's clock and the reader: a worker that ticks late, Redis, the API,
-the network, this process. An echo that stops for more than a tick goes on from there, and does not catch up: this counts
-against every chunk for ten to twenty seconds, then as slip.
+the network, this process. An echo that stops for more than a tick goes on from there and does not catch up: this
+counts against every chunk for ten to twenty seconds, then as slip.
 """
 
 from __future__ import annotations
