@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Protocol
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -86,8 +86,8 @@ class _Connection(asyncio.Protocol):
     open = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport, self.open = transport, True
+        # uvloop's transports are asyncio's by shape only.
+        self._transport, self.open = cast(asyncio.Transport, transport), True
         self._over: asyncio.Future[None] | None = None
 
     async def exchange(self, request: bytes, answer: Answer) -> None:

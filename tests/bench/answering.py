@@ -19,6 +19,7 @@ def delta(text: str, reason: str | None = None) -> bytes:
 
 USAGE = frame({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}})
 DONE = b"data: [DONE]\n\n"
+HELD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"  #: nothing follows, and the connection stays
 
 
 def stream(*pieces: bytes, complete: bool = True) -> bytes:
@@ -49,7 +50,7 @@ async def answering(answers: Sequence[bytes]) -> AsyncIterator[str]:
                 served += 1
                 writer.write(answer)
                 await writer.drain()
-                if not answer or (answer.startswith(b"HTTP/1.1 200") and not answer.endswith(b"0\r\n\r\n")):
+                if answer != HELD and not answer.endswith(b"0\r\n\r\n") and b"content-length" not in answer:
                     break
         writer.close()
 

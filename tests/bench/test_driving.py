@@ -12,7 +12,7 @@ from queuechat.bench.streaming import Reading
 from queuechat.bench.target import Endpoint, Target, served, with_model
 from queuechat.bench.workload import Ask
 from queuechat.errors import InvalidRequest, Misconfigured, ModelNotFound
-from tests.bench.answering import DONE, USAGE, answering, delta, frame, refusal, stream
+from tests.bench.answering import DONE, HELD, USAGE, answering, delta, frame, refusal, stream
 
 WHOLE = stream(delta(""), delta("a"), delta("b") + delta("c"), delta("", "length"), USAGE, DONE)
 ASKS = [Ask("hello", 3)] * 4
@@ -76,8 +76,7 @@ async def test_a_server_that_is_not_there_is_a_failure_of_each_request() -> None
 
 
 async def test_an_answer_that_does_not_end_in_time_is_a_failure() -> None:
-    never = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\ndata0\r\n"
-    (reading,) = (await driven([never], Pace(timeout_s=0.05))).readings
+    (reading,) = (await driven([HELD], Pace(timeout_s=0.05))).readings
     assert reading.failure == "no end within 0.05 s"
 
 
@@ -95,21 +94,22 @@ async def test_warm_up_is_in_no_figure() -> None:
 
 async def test_a_closed_loop_has_so_many_under_way_and_an_open_one_does_not_wait() -> None:
     under_way = most = 0
+    together = asyncio.Barrier(1)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal under_way, most
         await reader.readuntil(b"\r\n\r\n")
         under_way += 1
         most = max(most, under_way)
-        await asyncio.sleep(0.02)
+        await together.wait()
         under_way -= 1
         writer.write(WHOLE.replace(b"OK\r\n", b"OK\r\nconnection: close\r\n"))
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         target = Target(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "m")
-        for pace, expected in ((Pace(3), 3), (Pace(rate=1e6), 12), (Pace(rate=1e6, max_concurrency=5), 5)):
-            most = 0
+        for pace, expected in ((Pace(3), 3), (Pace(rate=1e6), 12), (Pace(rate=1e6, max_concurrency=6), 6)):
+            most, together = 0, asyncio.Barrier(expected)
             run = await drive([target], ASKS * 3, pace)
             assert (most, len(run.good)) == (expected, 12)
 

@@ -63,11 +63,11 @@ def drive_one(
         return
     settings(log_level="warning")
     need_extra()
-    load.check()
     watched = {"watched processes": _numbers(pids)} if pids else {}
     for file in (output, plot):
         _refuse_unwritable(file)
     target = _target(url, model, endpoint, _headers(header, api_key), load, no_usage)
+    load.check()
     target, run, figures = run_async(_driven(target, load, watched))
     present(load, target, run, figures, output=output, plot=plot, as_json=as_json)
     fail_if(figures.failed, load)
@@ -223,10 +223,14 @@ def _named(text: str) -> tuple[str, str]:
 
 
 def _numbers(pids: str) -> list[int]:
+    from queuechat.bench.processes import Processes
+
     words = [word.strip() for word in pids.split(",")]
     if not all(word.isdecimal() for word in words):
         raise InvalidRequest(f"--pids {pids!r} must be process ids: PID,PID,…", param="pids")
-    return [int(word) for word in words]
+    numbers = [int(word) for word in words]
+    Processes(numbers)
+    return numbers
 
 
 def _refuse_unwritable(file: Path | None) -> None:

@@ -81,7 +81,7 @@ class Load:
         self.pace()
         self.goals()
         self.extra()
-        self._refuse_together()
+        self.asks()
 
     def pace(self) -> Pace:
         """When requests are sent."""
