@@ -125,7 +125,7 @@ def endurance(
         slip_max_ms=1000 * max((slip(reading, rate) for reading in good), default=0.0),
         gaps=len(good) - max(digests.values(), default=0),
         failed=len(heard) - len(good),
-        errors=Counter(reading.failure for reading in heard if reading.failure),
+        errors=dict(Counter(reading.failure for reading in heard if reading.failure)),
         memory=memory,
         cores={name: seconds / run.duration for name, seconds in cpu.items()},
     )
