@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from queuechat.errors import InvalidRequest
+from queuechat.masking import without_secrets
 
 clock = time.perf_counter
 
@@ -34,11 +35,18 @@ class Server:
 
     def __init__(self, url: str):
         """Raises InvalidRequest when it is no http(s) URL."""
-        parts = urlsplit(url)
+        refusal = InvalidRequest(
+            f"{without_secrets(url)!r} is no address of a server: use http://HOST:PORT", param="url"
+        )
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise refusal from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InvalidRequest(f"{url!r} is no address of a server: use http://HOST:PORT", param="url")
+            raise refusal
         self._host, self._tls = parts.hostname, parts.scheme == "https"
-        self._port = parts.port or (443 if self._tls else 80)
+        self._port = port or (443 if self._tls else 80)
         self._path = parts.path.rstrip("/").removesuffix("/v1")
         self._name = parts.netloc.rpartition("@")[2]
         self._idle: list[_Connection] = []

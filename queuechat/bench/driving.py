@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ class Run:
     ended: float
     generator_cpu_s: float  #: what measuring itself took
     server_cpu_s: Mapping[str, float]  #: what the watched processes took, by name
+    warm_up_errors: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def good(self) -> list[Reading]:
@@ -74,6 +76,7 @@ async def drive(
     warm = [target.body(ask) for ask, target in zip(warm_up, cycle(targets), strict=False)]
     try:
         await driver.closed(warm, min(len(warm), pace.max_concurrency or pace.concurrency))
+        warm_up_errors = Counter(reading.failure for reading in driver.readings if reading.failure)
         driver.readings.clear()
         groups = {name: Processes(pids) for name, pids in (watched or {}).items()}
         cpu, started = time.process_time(), clock()
@@ -82,7 +85,8 @@ async def drive(
     finally:
         for _, server in servers:
             server.close()
-    return Run(driver.readings, started, ended, cpu, {name: group.cpu_s() for name, group in groups.items()})
+    used = {name: group.cpu_s() for name, group in groups.items()}
+    return Run(driver.readings, started, ended, cpu, used, dict(warm_up_errors))
 
 
 @dataclass(slots=True)

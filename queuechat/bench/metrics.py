@@ -68,6 +68,7 @@ class Figures:
     generator_us_per_token: float
     server_us_per_token: Mapping[str, float]  #: CPU time of watched processes, by name
     goals: Goals = field(default_factory=dict)
+    warm_up_errors: Mapping[str, int] = field(default_factory=dict)
 
 
 def figures(run: Run, goals: Goals | None = None) -> Figures:
@@ -98,6 +99,7 @@ def figures(run: Run, goals: Goals | None = None) -> Figures:
         generator_us_per_token=_by_token(run.generator_cpu_s, tokens),
         server_us_per_token={name: _by_token(cpu, tokens) for name, cpu in run.server_cpu_s.items()},
         goals=goals or {},
+        warm_up_errors=run.warm_up_errors,
     )
 
 

@@ -102,6 +102,8 @@ def remarks(figures: Figures) -> Iterator[str]:
     """What a reader of the figures must know to believe them."""
     for kind, count in sorted(figures.errors.items()):
         yield f"{count} failed: {kind}"
+    for kind, count in sorted(figures.warm_up_errors.items()):
+        yield f"{count} of the warm-up failed: {kind}"
     if figures.uncounted:
         yield f"the server counted no tokens of {figures.uncounted} answers: chunks were counted in their place"
     if stopped := figures.finish_reasons.get("stop", 0):

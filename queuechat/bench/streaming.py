@@ -45,6 +45,7 @@ class Reading:
 
     def end(self) -> None:
         """The body is over, or the connection."""
+        self._done = self._done or self._rest.strip() == b"data: [DONE]"  # of servers that leave out the last newline
         if self.failure is None and self.status != 200:
             self.failure = f"HTTP {self.status} {_code(self._rest)}".rstrip() if self.status else "no answer"
         elif self.failure is None and not (self._done or self.finish_reason):

@@ -120,6 +120,8 @@ async def test_a_key_goes_out_and_is_never_shown(cli: Cli) -> None:
         (("--url", "localhost:8000"), "http://HOST:PORT"),
         (("--plot", "nowhere/run.png"), "no folder nowhere"),
         (("compare", "http://a"), "at least two"),
+        (("--rate", "5", "compare", "http://a", "http://b"), "stand after its name: bench compare --rate"),
+        (("transport", "--token-ids", "1:9"), "measured with chats"),
         (("compare", "http://a", "http://a"), "at least two"),
         (("limits", "--model", "echo"), "no weights"),
         (("limits", "--model", "./nowhere"), "no folder"),

@@ -90,6 +90,7 @@ async def test_warm_up_is_in_no_figure() -> None:
     async with answering([refusal("503 Busy", {"code": "warming"}), WHOLE]) as url:
         run = await drive([Target(url, "m")], ASKS[:1], Pace(), warm_up=ASKS[:1])
     assert [reading.failure for reading in run.readings] == [None]
+    assert run.warm_up_errors == {"HTTP 503 warming": 1}
 
 
 async def test_a_closed_loop_has_so_many_under_way_and_an_open_one_does_not_wait() -> None:
@@ -123,7 +124,7 @@ async def test_what_an_endpoint_cannot_take_is_refused_before_anything_is_sent()
     assert b'"prompt":[1,2]' in completions.body(Ask([1, 2], 3))
 
 
-@pytest.mark.parametrize("url", ["", "host:80", "ftp://host", "http://"])
+@pytest.mark.parametrize("url", ["", "host:80", "ftp://host", "http://", "http://host:http", "http://[::1"])
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(InvalidRequest, match="http://HOST:PORT"):
         Server(url)

@@ -11,7 +11,7 @@ import orjson
 import typer
 
 from queuechat.cli.app import JsonFlag, err, out, settings
-from queuechat.cli.bench.options import Load, bench, need_extra, spread
+from queuechat.cli.bench.options import Load, bench, flag, need_extra, spread
 from queuechat.cli.tables import print_json, table
 from queuechat.errors import InvalidRequest, Misconfigured
 
@@ -60,6 +60,7 @@ def drive_one(
     something else.
     """
     if context.invoked_subcommand:
+        _refuse_options_before(context)
         return
     settings(log_level="warning")
     need_extra()
@@ -192,6 +193,16 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 def fail_if(failed: int, load: Load) -> None:
     if failed and not load.allow_failures:
         raise typer.Exit(1)
+
+
+def _refuse_options_before(context: typer.Context) -> None:
+    """Options in front of a command are not the command's: they would be lost."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    if lost := [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]:
+        command = context.invoked_subcommand
+        raise InvalidRequest(
+            f"options of {command} stand after its name: bench {command} {flag(lost[0])} …", param=lost[0]
+        )
 
 
 def _target(url: str, model: str | None, endpoint: str, headers: dict[str, str], load: Load, no_usage: bool) -> Target:

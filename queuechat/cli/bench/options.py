@@ -165,15 +165,15 @@ class Load:
             return
         for name in ("input_len", "shared_prefix", "token_ids"):
             if getattr(self, name) is not None:
-                raise InvalidRequest(f"{_flag(name)} means nothing with --dataset: leave one of them out", param=name)
+                raise InvalidRequest(f"{flag(name)} means nothing with --dataset: leave one of them out", param=name)
 
     def _refuse_without(self, needed: str, *names: str) -> None:
         for name in names:
             if getattr(self, name) is not None:
-                raise InvalidRequest(f"{_flag(name)} means nothing without {_flag(needed)}", param=name)
+                raise InvalidRequest(f"{flag(name)} means nothing without {flag(needed)}", param=name)
 
 
-def _flag(name: str) -> str:
+def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 

@@ -22,7 +22,7 @@ from queuechat.cli.bench.load import (
 )
 from queuechat.cli.bench.options import Load, bench, need_extra, spread
 from queuechat.cli.tables import print_json, table
-from queuechat.errors import Misconfigured
+from queuechat.errors import InvalidRequest, Misconfigured
 
 if TYPE_CHECKING:
     from queuechat.bench.comparing import Comparison
@@ -42,6 +42,11 @@ class FullSpeed(Load):
 
     default_concurrency = 32
     default_output_len = "512"
+
+    def check(self) -> None:
+        if self.token_ids:
+            raise InvalidRequest("--token-ids means nothing here: the path is measured with chats", param="token_ids")
+        super().check()
 
 
 @bench.command("transport")
