@@ -48,7 +48,10 @@ class Comparison:
 
     def document(self) -> dict[str, Any]:
         rounds = {
-            name: [{measure: read(one) for measure, read, _ in COMPARED} | {"failed": one.failed} for one in figures]
+            name: [
+                {measure: read(one) for measure, read, _ in COMPARED} | {"failed": one.failed, "errors": one.errors}
+                for one in figures
+            ]
             for name, figures in self.rounds.items()
         }
         return {"medians": self.medians(), "ratios": self.ratios(), "rounds": rounds}

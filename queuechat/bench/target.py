@@ -13,6 +13,7 @@ import orjson
 from queuechat.bench.connections import Server
 from queuechat.bench.workload import Ask
 from queuechat.errors import InvalidRequest, Misconfigured, ModelNotFound
+from queuechat.masking import without_secrets
 
 
 class Endpoint(StrEnum):
@@ -74,8 +75,9 @@ async def with_model(target: Target) -> Target:
         return target
     names = await served(target)
     if len(names) != 1:
+        shown = without_secrets(target.url)
         there = f"serves {', '.join(names)}: choose one with --model" if names else "serves no model now"
-        raise ModelNotFound(f"{target.url} {there}", param="model")
+        raise ModelNotFound(f"{shown} {there}", param="model")
     return replace(target, model=names[0])
 
 
@@ -85,21 +87,21 @@ async def served(target: Target) -> list[str]:
     Raises:
         Misconfigured: it does not answer with a list of models.
     """
-    heard = _Whole()
+    heard, shown = _Whole(), without_secrets(target.url)
     server = Server(target.url)
     try:
         async with asyncio.timeout(30):
             await server.ask("GET", "/v1/models", dict(target.headers), b"", heard)
         if heard.status != 200:
-            raise Misconfigured(f"{target.url}/v1/models answered {heard.status}: {_said(heard.body)}")
+            raise Misconfigured(f"{shown}/v1/models answered {heard.status}: {_said(heard.body)}")
         rows = orjson.loads(heard.body)["data"]
         return _without_aliases(rows)
     except TimeoutError:
-        raise Misconfigured(f"{target.url} does not answer within 30 seconds") from None
+        raise Misconfigured(f"{shown} does not answer within 30 seconds") from None
     except OSError as error:
-        raise Misconfigured(f"cannot reach {target.url}: {error.strerror or error}; is the server up?") from None
+        raise Misconfigured(f"cannot reach {shown}: {error.strerror or error}; is the server up?") from None
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-        raise Misconfigured(f"{target.url}/v1/models has no list of models; name one with --model") from None
+        raise Misconfigured(f"{shown}/v1/models has no list of models; name one with --model") from None
     finally:
         server.close()
 

@@ -114,13 +114,14 @@ async def test_a_key_goes_out_and_is_never_shown(cli: Cli) -> None:
         (("--endpoint", "embeddings"), "chat or completions"),
         (("--goodput", "ttft"), "ttft:MS"),
         (("--extra-body", "[1]"), "JSON object"),
-        (("--header", "hello"), "NAME: VALUE"),
+        (("--header", "Bearer hunter2"), "NAME: VALUE"),
         (("--pids", "all"), "process ids"),
         (("--pids", "999999999"), "no process 999999999"),
         (("--url", "localhost:8000"), "http://HOST:PORT"),
         (("--plot", "nowhere/run.png"), "no folder nowhere"),
         (("compare", "http://a"), "at least two"),
         (("--rate", "5", "compare", "http://a", "http://b"), "stand after its name: bench compare --rate"),
+        (("transport", "--rounds", "2"), "--rounds means nothing without --bare"),
         (("transport", "--token-ids", "1:9"), "measured with chats"),
         (("compare", "http://a", "http://a"), "at least two"),
         (("limits", "--model", "echo"), "no weights"),
@@ -132,6 +133,7 @@ async def test_what_cannot_be_measured_is_said_in_a_line(cli: Cli, arguments: tu
     code, out, err = await cli("bench", *arguments)
     assert (code, out) == (1, "")
     assert says in err
+    assert "hunter2" not in err
     assert "Traceback" not in err
 
 

@@ -14,6 +14,7 @@ from queuechat.cli.app import JsonFlag, err, out, settings
 from queuechat.cli.bench.options import Load, bench, flag, need_extra, spread
 from queuechat.cli.tables import print_json, table
 from queuechat.errors import InvalidRequest, Misconfigured
+from queuechat.masking import without_secrets
 
 if TYPE_CHECKING:
     from queuechat.bench.comparing import Comparison
@@ -148,6 +149,7 @@ async def compared(targets: dict[str, list[Target]], load: Load, rounds: int) ->
 
 def show_comparison(comparison: Comparison, as_json: bool) -> None:
     from queuechat.bench.comparing import COMPARED
+    from queuechat.bench.report import remarks
 
     if as_json:
         print_json(comparison.document())
@@ -160,8 +162,8 @@ def show_comparison(comparison: Comparison, as_json: bool) -> None:
         rows.add_row(measure, *(f"{medians[name][measure]:.2f}" for name in medians), *told)
     out.print(rows)
     for name, rounds in comparison.rounds.items():
-        for kind, count in sorted((kind, count) for one in rounds for kind, count in one.errors.items()):
-            err.print(f"{name}: {count} failed: {kind}", style="yellow", markup=False)
+        for line in dict.fromkeys(line for one in rounds for line in remarks(one)):
+            err.print(f"{name}: {line}", style="yellow", markup=False)
 
 
 async def measured(
@@ -223,14 +225,14 @@ def _headers(given: list[str] | None, key: str | None) -> dict[str, str]:
     for line in given or []:
         name, colon, value = line.partition(":")
         if not colon or not name.strip() or not line.isprintable():
-            raise InvalidRequest(f"--header must be 'NAME: VALUE', not {name.strip()!r}", param="header")
+            raise InvalidRequest("--header must be 'NAME: VALUE', in printable characters", param="header")
         headers[name.strip()] = value.strip()
     return headers
 
 
 def _named(text: str) -> tuple[str, str]:
     name, sign, url = text.partition("=")
-    return (name, url) if sign and "://" not in name else (text, text)
+    return (name, url) if sign and "://" not in name else (without_secrets(text), text)
 
 
 def _numbers(pids: str) -> list[int]:

@@ -12,7 +12,6 @@ import typer
 
 from queuechat.cli.app import JsonFlag, err, out, settings
 from queuechat.cli.bench.load import (
-    Rounds,
     compared,
     fail_if,
     measured,
@@ -58,18 +57,22 @@ def transport(
     bare: Annotated[
         bool, typer.Option("--bare", help="In turn with a bare uvicorn app that streams as much: the ratio.")
     ] = False,
-    rounds: Rounds = 3,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="With --bare: how often each is driven. [default: 3]")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Measure the path alone: an own Redis, API and echo worker at full speed, 32 requests of 512 tokens at a time.
 
-    Nothing of a stack that runs here is touched. --rounds is for --bare.
+    Nothing of a stack that runs here is touched.
     """
     settings(log_level="warning")
     _need_api()
     load.check()
+    if rounds and not bare:
+        raise InvalidRequest("--rounds means nothing without --bare", param="rounds")
     if bare:
-        comparison = run_async(_beside_bare(load, apis, workers, rounds))
+        comparison = run_async(_beside_bare(load, apis, workers, rounds or 3))
         show_comparison(comparison, as_json)
         fail_if(comparison.failed, load)
         return
@@ -154,6 +157,7 @@ async def _soaked(streams: int, rate: float, minutes: float, apis: int, workers:
 def _show_endurance(result: Endurance) -> None:
     delay = result.delay
     rows = table("", "")
+    rows.show_header = False
     for name, value in (
         ("streams x chunks a second", f"{result.streams} x {result.rate:g}"),
         ("duration (s)", f"{result.duration:.1f}"),
