@@ -12,7 +12,7 @@ from workers.engines.hf_model import device_of, dtype_of
 
 _REPEATS = 5
 _COPY_SHARE = 8  # of what memory is free
-_COPY_BYTES = {"cpu": 1 << 29, "other": 4 << 30}  # far more than any cache holds
+_COPY_BYTES = {"cpu": 1 << 28, "other": 4 << 30}  # far more than any cache holds
 _GEMM = {"cpu": 2048, "other": 8192}
 
 

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import queuechat
 from queuechat.bus import Bus
 from queuechat.embedded import redis_for
 from queuechat.errors import Misconfigured
@@ -77,7 +78,7 @@ async def bare() -> AsyncIterator[Stack]:
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="qcb-") as folder:
         command = ["-m", "queuechat.bench.bare", str(port)]
-        async with Part.running(command, "bare", folder, dict(os.environ)) as part:
+        async with Part.running(command, "bare", folder, _this_code()) as part:
             await part.answering(f"http://127.0.0.1:{port}/")
             yield Stack([f"http://127.0.0.1:{port}"], {"bare": [part.pid]})
 
@@ -147,9 +148,15 @@ async def _ready(url: str, plan: Plan, parts: list[Part], urls: list[str]) -> in
 
 def _environment(url: str, plan: Plan) -> dict[str, str]:
     dropped = {"REDIS_URL", *(f"QUEUECHAT_{name}" for name in _DROPPED)}
-    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    kept = {name: value for name, value in _this_code().items() if name not in dropped}
     ours = {"REDIS_URL": url, "DEADLINE_S": str(plan.deadline_s), "LOG_LEVEL": "warning", "DRAIN_S": "1"}
     return kept | {f"QUEUECHAT_{name}": value for name, value in ours.items()}
+
+
+def _this_code() -> dict[str, str]:
+    """An environment whose Python finds the packages that this process runs, wherever it starts."""
+    paths = [str(Path(queuechat.__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def free_port() -> int:

@@ -29,7 +29,7 @@ async def test_a_stack_heeds_no_key_of_this_shell_and_leaves_no_process(monkeypa
         processes = [psutil.Process(pid) for pids in running.pids.values() for pid in pids]
         assert {name: len(pids) for name, pids in running.pids.items()} == {"redis": 1, "api": 2, "worker": 1}
         found = await soak(running, streams=3, rate=100, minutes=0.03)
-    assert not any(process.is_running() for process in processes)
+    assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
     assert (found.gaps, found.failed, found.clean) == (0, 0, True)
     assert found.tokens == 3 * 180
     assert set(found.memory) == {"redis", "api", "worker"}
@@ -78,5 +78,5 @@ async def test_limits_are_measured_and_a_run_is_held_against_them(cli: Cli, tmp_
     assert found["machine"]["flops"] > 1e8
     assert found["machine"]["dtype"] == "float32"
     (step,) = found["decode"]
-    assert step["tokens_per_s"] * step["step_ms"] / 1000 == 2
+    assert step["tokens_per_s"] * step["step_ms"] / 1000 == pytest.approx(2)
     assert 0 < found["run"]["percent_of_limit"] < 100
