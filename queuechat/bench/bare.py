@@ -1,6 +1,7 @@
-"""A server that only streams: the frames of our API, one a token, with no Redis, no worker and no thought.
+"""A server that only streams: the frames of our API, with no Redis, no worker and no thought.
 
-What uvicorn can do at most on this machine, to compare against. `python -m queuechat.bench.bare PORT`.
+A frame has one token, or as many as the field `join` of the body says. What uvicorn can do at most on this machine, to
+compare against. `python -m queuechat.bench.bare PORT`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         body += message.get("body", b"")
         if not message.get("more_body"):
             break
-    await _stream(send, orjson.loads(body)["max_tokens"])
+    asked = orjson.loads(body)
+    await _stream(send, asked["max_tokens"], asked.get("join", 1))
 
 
 async def _answer(send: Send, body: bytes) -> None:
@@ -40,7 +42,7 @@ async def _answer(send: Send, body: bytes) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def _stream(send: Send, count: int) -> None:
+async def _stream(send: Send, count: int, join: int) -> None:
     headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     base = {
@@ -51,9 +53,10 @@ async def _stream(send: Send, count: int) -> None:
     }
     head, tail = _frame(base, {"content": "\ue000"}).split("\ue000".encode())
     await _part(send, _frame(base, {"role": "assistant", "content": ""}))
-    for place in range(count):
-        await _part(send, head + _WORDS[place % len(_WORDS)] + tail)
-        await asyncio.sleep(0)  # tokens come one by one, and to all streams in turn
+    words = [_WORDS[place % len(_WORDS)] for place in range(count)]
+    for place in range(0, count, join):
+        await _part(send, head + b"".join(words[place : place + join]) + tail)
+        await asyncio.sleep(0)  # frames come one by one, and to all streams in turn
     usage = {"prompt_tokens": 1, "completion_tokens": count, "total_tokens": count + 1}
     last = _frame(base, {}, "length") + b"data: " + orjson.dumps(base | {"choices": [], "usage": usage}) + b"\n\n"
     await _part(send, last + b"data: [DONE]\n\n")

@@ -9,15 +9,16 @@ from typing import Any
 
 from queuechat.bench.metrics import Figures
 
-#: What is compared: a name, how to read it, and whether more of it is better.
-COMPARED: tuple[tuple[str, Callable[[Figures], float], bool], ...] = (
-    ("request_throughput", lambda one: one.request_throughput, True),
-    ("output_throughput", lambda one: one.output_throughput, True),
-    ("median_ttft_ms", lambda one: one.spreads["ttft"].median, False),
-    ("p99_ttft_ms", lambda one: one.spreads["ttft"].p99, False),
-    ("median_tpot_ms", lambda one: one.spreads["tpot"].median, False),
-    ("p99_itl_ms", lambda one: one.spreads["itl"].p99, False),
-    ("median_e2el_ms", lambda one: one.spreads["e2el"].median, False),
+#: What is compared: a name, and how to read it.
+COMPARED: tuple[tuple[str, Callable[[Figures], float]], ...] = (
+    ("request_throughput", lambda one: one.request_throughput),
+    ("output_throughput", lambda one: one.output_throughput),
+    ("tokens_per_chunk", lambda one: one.tokens_per_chunk),
+    ("median_ttft_ms", lambda one: one.spreads["ttft"].median),
+    ("p99_ttft_ms", lambda one: one.spreads["ttft"].p99),
+    ("median_tpot_ms", lambda one: one.spreads["tpot"].median),
+    ("p99_itl_ms", lambda one: one.spreads["itl"].p99),
+    ("median_e2el_ms", lambda one: one.spreads["e2el"].median),
 )
 
 
@@ -29,7 +30,7 @@ class Comparison:
 
     def medians(self) -> dict[str, dict[str, float]]:
         return {
-            name: {measure: median(read(one) for one in rounds) for measure, read, _ in COMPARED}
+            name: {measure: median(read(one) for one in rounds) for measure, read in COMPARED}
             for name, rounds in self.rounds.items()
         }
 
@@ -49,7 +50,7 @@ class Comparison:
     def document(self) -> dict[str, Any]:
         rounds = {
             name: [
-                {measure: read(one) for measure, read, _ in COMPARED} | {"failed": one.failed, "errors": one.errors}
+                {measure: read(one) for measure, read in COMPARED} | {"failed": one.failed, "errors": one.errors}
                 for one in figures
             ]
             for name, figures in self.rounds.items()

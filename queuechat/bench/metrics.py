@@ -70,6 +70,10 @@ class Figures:
     goals: Goals = field(default_factory=dict)
     warm_up_errors: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def tokens_per_chunk(self) -> float:
+        return self.total_output_tokens / self.chunks if self.chunks else 0.0
+
 
 def figures(run: Run, goals: Goals | None = None) -> Figures:
     """All figures of a run; `goals` are milliseconds that a good answer may take at most."""

@@ -33,6 +33,7 @@ def document(figures: Figures, facts: Mapping[str, Any], run: Run | None = None)
     told = asdict(figures)
     spreads = told.pop("spreads")
     flat = {f"{name}_{measure}_ms": value for measure, spread in spreads.items() for name, value in spread.items()}
+    told["tokens_per_chunk"] = figures.tokens_per_chunk
     return {**facts, **told, **flat, **(_details(run) if run else {})}
 
 
@@ -88,7 +89,7 @@ def _rows(figures: Figures, facts: Mapping[str, Any]) -> Iterator[tuple[str, str
     yield "Peak output token throughput (tok/s):", f"{figures.max_output_tokens_per_s:.2f}"
     yield "Peak concurrent requests:", str(figures.max_concurrent_requests)
     yield "Total token throughput (tok/s):", f"{figures.total_token_throughput:.2f}"
-    yield "Tokens per chunk:", f"{figures.total_output_tokens / figures.chunks if figures.chunks else 0:.2f}"
+    yield "Tokens per chunk:", f"{figures.tokens_per_chunk:.2f}"
     for name, cost in figures.server_us_per_token.items():
         yield f"CPU of {name} (us/token):", f"{cost:.1f}"
     yield "CPU of this generator (us/token):", f"{figures.generator_us_per_token:.1f}"

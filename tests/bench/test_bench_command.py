@@ -122,6 +122,7 @@ async def test_a_key_goes_out_and_is_never_shown(cli: Cli) -> None:
         (("compare", "http://a"), "at least two"),
         (("--rate", "5", "compare", "http://a", "http://b"), "stand after its name: bench compare --rate"),
         (("transport", "--rounds", "2"), "--rounds means nothing without --bare"),
+        (("transport", "--bare", "--echo-rate", "5"), "at full speed"),
         (("transport", "--token-ids", "1:9"), "measured with chats"),
         (("compare", "http://a", "http://a"), "at least two"),
         (("limits", "--model", "echo"), "no weights"),

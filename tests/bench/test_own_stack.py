@@ -62,7 +62,8 @@ async def test_the_path_is_compared_with_a_bare_server(cli: Cli) -> None:
     found = await cli.json(
         *("bench", "transport", "--bare", "--rounds", "1", "-n", "4", "-c", "2", "--output-len", "8", "--warmup", "0")
     )
-    assert list(found["medians"]) == ["bare", "queuechat"]
+    assert list(found["medians"])[:2] == ["bare", "queuechat"]
+    assert found["medians"]["bare"]["tokens_per_chunk"] == 1
     assert found["ratios"]["queuechat"]["output_throughput"] > 0
 
 

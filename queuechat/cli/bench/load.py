@@ -156,7 +156,7 @@ def show_comparison(comparison: Comparison, as_json: bool) -> None:
         return
     medians, ratios = comparison.medians(), comparison.ratios()
     rows = table("MEDIAN OF ROUNDS", *medians, *(f"{name} / {next(iter(medians))}" for name in list(medians)[1:]))
-    for measure, _, _ in COMPARED:
+    for measure, _ in COMPARED:
         beside = (ratios[name][measure] for name in list(medians)[1:])
         told = ("-" if ratio is None else f"{ratio:.2f}" for ratio in beside)
         rows.add_row(measure, *(f"{medians[name][measure]:.2f}" for name in medians), *told)

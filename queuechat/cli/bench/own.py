@@ -57,6 +57,7 @@ def transport(
     bare: Annotated[
         bool, typer.Option("--bare", help="In turn with a bare uvicorn app that streams as much: the ratio.")
     ] = False,
+    echo_rate: Annotated[float, typer.Option(min=0, help="Tokens/s of each stream; 0 is full speed.")] = 0.0,
     rounds: Annotated[
         int | None, typer.Option(min=1, help="With --bare: how often each is driven. [default: 3]")
     ] = None,
@@ -71,12 +72,14 @@ def transport(
     load.check()
     if rounds and not bare:
         raise InvalidRequest("--rounds means nothing without --bare", param="rounds")
+    if echo_rate and bare:
+        raise InvalidRequest("--echo-rate means nothing with --bare, which goes at full speed", param="echo_rate")
     if bare:
-        comparison = run_async(_beside_bare(load, apis, workers, rounds or 3))
+        comparison = run_async(_beside_bare(load, _plan(load, apis, workers), rounds or 3))
         show_comparison(comparison, as_json)
         fail_if(comparison.failed, load)
         return
-    target, run, figures = run_async(_alone(load, apis, workers))
+    target, run, figures = run_async(_alone(load, _plan(load, apis, workers, echo_rate)))
     present(load, target, run, figures, as_json=as_json)
     fail_if(figures.failed, load)
 
@@ -111,37 +114,42 @@ def _need_api() -> None:
         raise Misconfigured("this bench runs an API of its own: pip install 'queuechat[api,bench]'")
 
 
-async def _alone(load: Load, apis: int, workers: int) -> tuple[Target, Run, Figures]:
+async def _alone(load: Load, plan: Plan) -> tuple[Target, Run, Figures]:
     from queuechat.bench.stack import running
 
-    async with running(_plan(load, apis, workers)) as stack:
+    async with running(plan) as stack:
         targets = _targets(stack.urls, load)
         return targets[0], *await measured(targets, load, watched=stack.pids)
 
 
-async def _beside_bare(load: Load, apis: int, workers: int, rounds: int) -> Comparison:
+async def _beside_bare(load: Load, plan: Plan, rounds: int) -> Comparison:
+    """Ours joins tokens that wait: so does the bare server, once as many as ours was seen to, once none."""
     from queuechat.bench import stack
 
     async with AsyncExitStack() as leaving:
         limit = await leaving.enter_async_context(stack.bare())
-        ours = await leaving.enter_async_context(stack.running(_plan(load, apis, workers)))
-        targets = {"bare": _targets(limit.urls, load), "queuechat": _targets(ours.urls, load)}
+        ours = await leaving.enter_async_context(stack.running(plan))
+        through = _targets(ours.urls, load)
+        _, seen = await measured(through, load, seed_offset=-1)
+        join = max(1, round(seen.tokens_per_chunk))
+        targets = {"bare": _targets(limit.urls, load), "queuechat": through}
+        targets |= {f"bare, {join} joined": _targets(limit.urls, load, join=join)} if join > 1 else {}
         return await compared(targets, load, rounds)
 
 
-def _plan(load: Load, apis: int, workers: int) -> Plan:
+def _plan(load: Load, apis: int, workers: int, rate: float = 0.0) -> Plan:
     from queuechat.bench.stack import Plan
 
     pace = load.pace()
     at_once = pace.concurrency if pace.rate is None else pace.max_concurrency or 256
-    return Plan(apis, workers, max_running=max(-(-at_once // workers), 1))
+    return Plan(apis, workers, rate, max_running=max(-(-at_once // workers), 1))
 
 
-def _targets(urls: Sequence[str], load: Load) -> list[Target]:
+def _targets(urls: Sequence[str], load: Load, **extra: object) -> list[Target]:
     from queuechat.bench.stack import MODEL
     from queuechat.bench.target import Target
 
-    return [Target(url, MODEL, extra=load.extra()) for url in urls]
+    return [Target(url, MODEL, extra=load.extra() | extra) for url in urls]
 
 
 async def _soaked(streams: int, rate: float, minutes: float, apis: int, workers: int) -> Endurance:
