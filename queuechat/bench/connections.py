@@ -89,8 +89,8 @@ class Server:
 
 
 class _Connection(asyncio.Protocol):
-    # A protocol instead of a client library: aiohttp wakes a task for each chunk, so its own queueing would be in the
-    # figures. (Measured: see docs/benchmark.md.)
+    # A protocol instead of a client library: aiohttp wakes a task for each chunk, and its queueing would be in the
+    # figures (docs/benchmark.md tells how much).
     open = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

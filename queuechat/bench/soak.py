@@ -86,10 +86,13 @@ class Endurance:
         return not self.gaps and not self.failed
 
 
-async def soak(stack: Stack, *, streams: int, rate: float, minutes: float) -> Endurance:
-    """Keep so many streams of `rate` tokens a second open; all ask the same, so all must say the same."""
+async def soak(stack: Stack, *, streams: int, rate: float, minutes: float, most_tokens: int = MOST_TOKENS) -> Endurance:
+    """Keep so many streams of `rate` tokens a second open; all ask the same, so all must say the same.
+
+    A stream that has said `most_tokens` is followed by another one.
+    """
     tokens = max(1, round(rate * 60 * minutes))
-    waves = -(-tokens // MOST_TOKENS)
+    waves = -(-tokens // most_tokens)
     ask = Ask("soak", -(-tokens // waves))
     targets = [Target(url, "echo", extra={"seed": 0}) for url in stack.urls]
     pace = Pace(concurrency=streams, timeout_s=60 * minutes + 120)

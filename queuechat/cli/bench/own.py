@@ -89,6 +89,10 @@ def soak(
     streams: Annotated[int, typer.Option("--streams", "-n", min=1, help="Answers that are live at any time.")] = 300,
     rate: Annotated[float, typer.Option(min=0.1, help="Chunks a second of each.")] = 10.0,
     minutes: Annotated[float, typer.Option(min=0.05)] = 10.0,
+    tokens: Annotated[
+        int | None,
+        typer.Option(min=1, max=7000, help="Of one answer; then its stream asks again. [default: for the whole time]"),
+    ] = None,
     apis: Apis = 1,
     workers: Workers = 1,
     as_json: JsonFlag = False,
@@ -99,7 +103,7 @@ def soak(
     """
     settings(log_level="warning")
     _need_api()
-    result = run_async(_soaked(streams, rate, minutes, apis, workers))
+    result = run_async(_soaked(_plan_of_soak(streams, rate, minutes, apis, workers), streams, minutes, tokens))
     if as_json:
         print_json(asdict(result))
     else:
@@ -152,14 +156,20 @@ def _targets(urls: Sequence[str], load: Load, **extra: object) -> list[Target]:
     return [Target(url, MODEL, extra=load.extra() | extra) for url in urls]
 
 
-async def _soaked(streams: int, rate: float, minutes: float, apis: int, workers: int) -> Endurance:
-    from queuechat.bench.soak import soak as soaked
-    from queuechat.bench.stack import Plan, running
+def _plan_of_soak(streams: int, rate: float, minutes: float, apis: int, workers: int) -> Plan:
+    from queuechat.bench.stack import Plan
 
-    plan = Plan(apis, workers, rate, -(-streams // workers), deadline_s=60 * minutes + 600)
+    return Plan(apis, workers, rate, -(-streams // workers), deadline_s=60 * minutes + 600)
+
+
+async def _soaked(plan: Plan, streams: int, minutes: float, tokens: int | None) -> Endurance:
+    from queuechat.bench.soak import MOST_TOKENS
+    from queuechat.bench.soak import soak as soaked
+    from queuechat.bench.stack import running
+
     async with running(plan) as stack:
-        err.print(f"{streams} streams, {rate:g} chunks a second each, {minutes:g} minutes", style="dim")
-        return await soaked(stack, streams=streams, rate=rate, minutes=minutes)
+        err.print(f"{streams} streams, {plan.rate:g} chunks a second each, {minutes:g} minutes", style="dim")
+        return await soaked(stack, streams=streams, rate=plan.rate, minutes=minutes, most_tokens=tokens or MOST_TOKENS)
 
 
 def _show_endurance(result: Endurance) -> None:
