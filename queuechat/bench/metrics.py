@@ -7,8 +7,8 @@ frame. Only answers that came to their end count in them; the others are counted
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import fmean, pstdev, quantiles
@@ -91,7 +91,7 @@ def figures(run: Run, goals: Goals | None = None) -> Figures:
         request_goodput=None if kept is None else kept / seconds,
         output_throughput=tokens / seconds,
         total_token_throughput=(tokens + asked) / seconds,
-        max_output_tokens_per_s=max((rate for _, rate in throughput(run)), default=0.0),
+        max_output_tokens_per_s=peak(run),
         max_concurrent_requests=max((running for _, running in in_flight(run.readings)), default=0),
         spreads={measure: Spread.of(values(good, measure)) for measure in MEASURES},
         errors=dict(Counter(reading.failure for reading in run.readings if reading.failure)),
@@ -133,12 +133,29 @@ def tpot(reading: Reading) -> float:
 def throughput(run: Run) -> list[tuple[float, float]]:
     """Tokens of each full second of the run (its start, its tokens); an answer's tokens lie evenly on its chunks."""
     seconds = [0.0] * max(int(run.duration), 1)
+    for moment, tokens in _arrivals(run):
+        if (second := int(moment - run.started)) < len(seconds):
+            seconds[second] += tokens
+    return [(float(start), tokens) for start, tokens in enumerate(seconds)]
+
+
+def peak(run: Run) -> float:
+    """The most tokens of any one second."""
+    most, window, recent = 0.0, 0.0, deque[tuple[float, float]]()
+    for moment, tokens in sorted(_arrivals(run)):
+        recent.append((moment, tokens))
+        window += tokens
+        while recent[0][0] <= moment - 1:
+            window -= recent.popleft()[1]
+        most = max(most, window)
+    return most
+
+
+def _arrivals(run: Run) -> Iterator[tuple[float, float]]:
+    """Each chunk of good answers, with its share of the tokens."""
     for reading in run.good:
         share = reading.output_tokens / len(reading.times)
-        for moment in reading.times:
-            if (second := int(moment - run.started)) < len(seconds):
-                seconds[second] += share
-    return [(float(start), tokens) for start, tokens in enumerate(seconds)]
+        yield from ((moment, share) for moment in reading.times)
 
 
 def parse_goals(words: Sequence[str]) -> dict[Measure, float]:
