@@ -42,6 +42,7 @@ HOMES = {
     "dead": ("dead",),
     "keys": ("keys",),
     "usage": ("usage",),
+    "bench": ("bench",),
     "checking": ("doctor", "audit", "healthcheck", "load-functions"),
 }
 
