@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import struct
 import time
+from collections import deque
 from collections.abc import Sequence
 
 from queuechat import keys
@@ -14,6 +15,8 @@ from queuechat.protocol import Chunk, End, Failure, Logprob, PrefixHash, Read, R
 from workers.engines.base import Prompt
 from workers.text.transcript import Transcript
 
+REPLAYED = 256  # items kept to be said again
+
 
 class _Held:
     def __init__(self, claim: Claim, offset: int):
@@ -22,7 +25,7 @@ class _Held:
         self.late_at = time.monotonic() + claim.left_ms / 1000  #: time.monotonic() of its deadline
         self.offset = offset
         self._hash = PrefixHash()
-        self._sent: list[Item] = []
+        self._sent: deque[Item] = deque(maxlen=REPLAYED)
         self._end: End | None = None
 
     @property
@@ -40,7 +43,8 @@ class _Held:
         return self._end is not None
 
     def replay(self) -> list[Item]:
-        """Every item that this owner has published, in order."""
+        """The last items that this owner has published, in order. Redis loses no more than its last moments; if it did,
+        these do not fit, and whoever takes the job over makes again what is missing."""
         return list(self._sent)
 
     def fail(self, error: QueuechatError, prompt_tokens: int = 0) -> None:
