@@ -84,6 +84,8 @@ def _hf_kind(source: str, revision: str | None) -> Any:
         return import_module("workers.engines.encoder").EncoderEngine
     if import_module("workers.engines.vision_model").sees(source, revision):
         return import_module("workers.engines.vision").VisionEngine
+    if import_module("workers.engines.seq2seq_model").is_seq2seq(source, revision):
+        return import_module("workers.engines.seq2seq").Seq2SeqEngine
     return import_module("workers.engines.transformers").TransformersEngine
 
 
