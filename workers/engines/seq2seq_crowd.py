@@ -75,7 +75,8 @@ class Crowd(Generic[O]):
 
     def keep(self, rows: Collection[O]) -> None:
         """Lets go of all others, and of the places that only they took."""
-        kept = [i for i, row in enumerate(self.rows) if row in set(rows)]
+        wanted = set(rows)
+        kept = [i for i, row in enumerate(self.rows) if row in wanted]
         if len(kept) == len(self.rows):
             return
         self.rows = [self.rows[i] for i in kept]

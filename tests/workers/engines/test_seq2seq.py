@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import weakref
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from queuechat.errors import ContextLengthExceeded, Misconfigured
-from queuechat.protocol import Sampling
+from queuechat.protocol import Grammar, Sampling
 from tests.workers.engines import tiny_seq2seq
 from tests.workers.engines.driver import GREEDY, Driver
 
@@ -146,6 +148,23 @@ async def test_a_model_that_counts_positions_takes_prompts_and_gives_answers_up_
 async def test_distances_have_no_limit_but_what_is_asked_for(tmp_path: Path) -> None:
     speaker = await opened(tiny_seq2seq.t5(tmp_path), max_context=3000)
     assert speaker.engine.caps.context_length == 3000
+    await speaker.close()
+
+
+async def test_spaces_that_are_written_as_marks_stand_in_no_ones_way(tmp_path: Path) -> None:
+    speaker = await opened(tiny_seq2seq.t5(tmp_path, marked=True))
+    vocabulary = speaker.engine.vocabulary
+    held = [
+        replace(speaker.prompt("the fox", 60, sampling=replace(WARM, seed=seed)), grammar=grammar)
+        for seed, grammar in enumerate(
+            [Grammar("choice", '["red", "blue fox"]'), Grammar("regex", "[0-9]{3} [a-f]{4}")]
+        )
+    ]
+    colour, number = [vocabulary.decode(answer.ids) for answer in await speaker.run(*held)]
+    assert colour in ("red", "blue fox")
+    assert re.fullmatch("[0-9]{3} [a-f]{4}", number)
+    (told,) = await speaker.run(speaker.prompt("a river", LENGTH, logprobs=2))
+    assert [one.token for one in told.logprobs] == [vocabulary.bytes_of(id) for id in told.ids]
     await speaker.close()
 
 

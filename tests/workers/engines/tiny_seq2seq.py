@@ -15,10 +15,10 @@ _CORPUS = [
 SIZE = 352  #: of the vocabulary; more than the tokenizer has, as T5's
 
 
-def t5(folder: Path, kind: str = "T5") -> Path:
-    """Relative positions: any length. `kind` is T5, MT5 or UMT5."""
+def t5(folder: Path, kind: str = "T5", *, marked: bool = False) -> Path:
+    """Relative positions: any length. `kind` is T5, MT5 or UMT5; with a `marked` tokenizer, as the real ones have."""
     transformers = pytest.importorskip("transformers")
-    tokenizer = _tokenizer()
+    tokenizer = marked_tokenizer() if marked else _tokenizer()
     config = getattr(transformers, f"{kind}Config")(
         vocab_size=SIZE,
         d_model=32,
@@ -73,6 +73,25 @@ def _tokenizer() -> Any:
     bpe.train_from_iterator(_CORPUS, trainer)
     bpe.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="</s>", pad_token="<pad>")
+
+
+def marked_tokenizer() -> Any:
+    """Of pieces that begin with "▁" where a space was, as those of T5."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    unigram = Tokenizer(models.Unigram())
+    unigram.pre_tokenizer = pre_tokenizers.Metaspace()
+    unigram.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=90,
+        initial_alphabet=[*'abcdefghijklmnopqrstuvwxyzGüß{}[],:"0123456789'],
+        special_tokens=["<pad>", "</s>", "<unk>"],
+        unk_token="<unk>",
+    )
+    unigram.train_from_iterator(_CORPUS, trainer)
+    unigram.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=unigram, eos_token="</s>", pad_token="<pad>", unk_token="<unk>")
 
 
 def _saved(folder: Path, kind: Any, config: Any, tokenizer: Any, **generation: Any) -> Path:
