@@ -90,7 +90,7 @@ class Seq2SeqEngine(StepwiseEngine[Answer]):
             if crowd.rows:
                 self._draw(crowd, crowd.step([row.latest or 0 for row in crowd.rows]))
         waiting = [answer for answer in running if answer.latest is None and not answer.gone]
-        group = _some(waiting)
+        group = together(waiting)
         self._read(group)
         self._crowds = [crowd for crowd in self._crowds if crowd.rows]
         return [row for crowd in self._crowds for row in crowd.rows] + waiting[len(group) :]
@@ -122,13 +122,13 @@ class Seq2SeqEngine(StepwiseEngine[Answer]):
         crowd.keep([row for row, step in told if not last(step)])
 
 
-def _some(waiting: Sequence[Answer]) -> list[Answer]:
+def together(waiting: Sequence[Answer]) -> list[Answer]:
     """The first ones that can be read at once: with prefixes of one length, and not too many tokens together."""
     group: list[Answer] = []
+    width = 0
     for answer in waiting:
-        together = [*group, answer]
-        width = max(len(one.prompt.prompt_ids) for one in together)
-        if group and (len(together) * width > READ_TOKENS or answer.at != group[0].at):
+        width = max(width, len(answer.prompt.prompt_ids))
+        if group and ((len(group) + 1) * width > READ_TOKENS or answer.at != group[0].at):
             break
-        group = together
+        group.append(answer)
     return group

@@ -16,6 +16,7 @@ from queuechat.errors import ContextLengthExceeded, Misconfigured
 from queuechat.protocol import Grammar, Sampling
 from tests.workers.engines import tiny_seq2seq
 from tests.workers.engines.driver import GREEDY, Driver
+from workers.engines.base import Prompt
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -166,6 +167,19 @@ async def test_spaces_that_are_written_as_marks_stand_in_no_ones_way(tmp_path: P
     (told,) = await speaker.run(speaker.prompt("a river", LENGTH, logprobs=2))
     assert [one.token for one in told.logprobs] == [vocabulary.bytes_of(id) for id in told.ids]
     await speaker.close()
+
+
+def test_prompts_are_read_together_as_far_as_their_prefixes_and_lengths_allow() -> None:
+    from workers.engines.seq2seq import READ_TOKENS, Answer, together
+
+    def answer(length: int, prefix: int = 0) -> Answer:
+        return Answer(Prompt("", [3] * length, 9, [3] * prefix))
+
+    short, long, huge = answer(10), answer(READ_TOKENS // 2), answer(READ_TOKENS * 2)
+    assert together([]) == []
+    assert together([huge, short]) == [huge]
+    assert together([short, long, short]) == [short, long]  # a third would be padded to the length of the second
+    assert len(together([answer(3, 2), answer(4, 2), answer(4)])) == 2
 
 
 def test_kinds_that_are_not_served_are_refused_with_those_that_are(tmp_path: Path) -> None:
