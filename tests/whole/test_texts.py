@@ -42,7 +42,8 @@ async def test_a_folder_with_a_t5_is_served_for_chats_and_completions(
 ) -> None:
     pytest.importorskip("transformers")
     folder = tiny_seq2seq.t5(tmp_path / "t5-tiny")
-    await workers.start(str(folder), model, "--device", "cpu", "--max-running", "4")
+    command = await workers.start(str(folder), model, "--device", "cpu", "--max-running", "4")
+    assert "has no chat template; its name tells 'plain'" in command.log.read_text()
     card = (await take_census(bus)).models[model].card
     assert (capabilities(card), card.context_length) == (["completion", "chat", "json_schema"], 1024)
 
