@@ -18,6 +18,7 @@ from api.auth import Auth
 from api.fetch.fetcher import Fetcher
 from api.house import House
 from api.limits import BodyLimit, Door
+from api.metrics import Metrics
 from api.pictures import room_for
 from api.routes import (
     anthropic,
@@ -172,6 +173,7 @@ async def _open(app: FastAPI, settings: Settings, bus_url: str, fetcher: Fetcher
         stack.push_async_callback(fetcher.close)
         app.state.house = House(
             *(settings, bus, client, roster, keys, allowance, Rates(bus), following),
+            metrics=Metrics(vllm_names=settings.metrics_vllm_names),
             store=Directory(settings.files_dir),
             chores=chores,
             fetcher=fetcher,

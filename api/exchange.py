@@ -13,7 +13,7 @@ from queuechat.client import Answer, Event, Waiting, failure_of
 from queuechat.dialects.order import Order
 from queuechat.errors import QueuechatError
 from queuechat.following import Unread
-from queuechat.protocol import End
+from queuechat.protocol import Chunk, End
 from queuechat.rates import Standings
 
 _SETTLED_S = 60.0  # after the deadline nobody comes back to settle what was paid
@@ -42,6 +42,7 @@ class Exchange:
         self._worded = False
         self._released = order.unwatched  # the status is out: failures are told where words were expected
         self._told = False  # how all has ended
+        self._heard: dict[int, float] = {}  # of each choice, time.monotonic() of its last tokens
         self._places = contextlib.AsyncExitStack()
         self._shelved = contextlib.AsyncExitStack()
         self.tally = order.tally()
@@ -163,15 +164,26 @@ class Exchange:
                     if at == 0:
                         raise self._failure
                     return events[:at]
-            elif not self._worded and not isinstance(event, Waiting):
-                self._worded = True
-                self._house.metrics.ttft.labels(self._order.model).observe(self._age())
+            elif not isinstance(event, Waiting):
+                self._hear(index, event)
         return events
+
+    def _hear(self, index: int, chunk: Chunk) -> None:
+        """What is read again was counted when it was made."""
+        metrics, model, now = self._house.metrics, self._order.model, time.monotonic()
+        if not self._worded and not self.replayed:
+            metrics.ttft.labels(model).observe(self._age())
+        self._worded = True
+        before = self._heard.get(index)
+        if before is not None and chunk.count and not (self.replayed or self._order.embeds):
+            metrics.gaps.labels(model).observe((now - before) / chunk.count)
+        self._heard[index] = now
 
     def _end(self, index: int, end: End) -> None:
         self.tally.add(index, end)
-        self._house.metrics.end(self._order.model, end)
-        self._house.metrics.e2e.labels(self._order.model).observe(self._age())
+        if not self.replayed:
+            self._house.metrics.end(self._order.model, end, 0 if self._order.embeds else end.offset)
+            self._house.metrics.e2e.labels(self._order.model).observe(self._age())
 
     def _age(self) -> float:
         return time.monotonic() - self._ticket.arrived

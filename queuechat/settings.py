@@ -84,6 +84,7 @@ class Settings(BaseSettings):
         "reasoning_content", description="field of a chat answer that a model's thoughts are in"
     )
     ollama: bool = Field(False, description="answer Ollama's API as well, at /api")
+    metrics_vllm_names: bool = Field(False, description="tell metrics under vLLM's names as well")
     drain_s: float = Field(30.0, ge=0, description="seconds that running requests get at shutdown")
     hang_s: float = Field(60.0, gt=0, description="seconds without an engine step before its child is replaced")
 

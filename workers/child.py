@@ -30,7 +30,7 @@ from workers.models import Spec
 from workers.process import EX_CONFIG, EX_ENGINE
 from workers.prompting import Speech
 from workers.text.abilities import reasoning_of, tool_format_of
-from workers.text.template import load_template
+from workers.text.named import ChatFormat, chat_format
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +84,8 @@ def _hf_kind(source: str, revision: str | None) -> Any:
         return import_module("workers.engines.encoder").EncoderEngine
     if import_module("workers.engines.vision_model").sees(source, revision):
         return import_module("workers.engines.vision").VisionEngine
+    if import_module("workers.engines.seq2seq_model").is_seq2seq(source, revision):
+        return import_module("workers.engines.seq2seq").Seq2SeqEngine
     return import_module("workers.engines.transformers").TransformersEngine
 
 
@@ -106,14 +108,15 @@ def _llamacpp(spec: Spec) -> Engine:
     return engine
 
 
-def speech_of(engine: Engine, template: str, spec: Spec) -> Speech:
+def speech_of(engine: Engine, form: ChatFormat, spec: Spec) -> Speech:
     """How its model speaks: as the spec says, else as the chat template tells.
 
     Raises:
         Misconfigured: the template is not valid Jinja, or has no place for tools that it should render.
     """
-    tool_format = tool_format_of(template, spec.tool_format)
-    return Speech(engine.vocabulary, template, tool_format, reasoning_of(template, spec.reasoning))
+    tool_format = tool_format_of(form.template, spec.tool_format)
+    thoughts = reasoning_of(form.template, spec.reasoning)
+    return Speech(engine.vocabulary, form.template, tool_format, thoughts, form.stop)
 
 
 _BUILDERS = {"echo": _echo, "transformers": _transformers, "llamacpp": _llamacpp}
@@ -136,12 +139,13 @@ class Child:
     async def run(self, commands: asyncio.StreamReader) -> None:
         spec = self._spec
         listening = asyncio.create_task(self._listen(commands), name="commands")
+        chat_format(spec.chat_template, "", "")  # what is wrong with it is told before a model is loaded for minutes
         engine = await asyncio.to_thread(build, spec)
         try:
             bus = await Bus(spec.redis_url, patience_s=math.inf).open()
             await asyncio.to_thread(engine.start)
-            template = load_template(spec.chat_template) if spec.chat_template else engine.vocabulary.chat_template
-            speech = speech_of(engine, template or "", spec)
+            form = chat_format(spec.chat_template, engine.vocabulary.chat_template, spec.source)
+            speech = speech_of(engine, form, spec)
             self._consumer = Consumer(bus, engine, speech, model=spec.model, worker=spec.worker, life=spec.life)
             self._tell(self._ready(engine) | _told(engine.caps, speech))
             reporting = asyncio.create_task(self._report(self._consumer), name="status")

@@ -55,7 +55,8 @@ class Intake:
         prompt = replace(prompt, sight=sight)
         opening = self._speech.opening(job, prompt_ids)
         decoder = self._speech.decoder(job)
-        transcript = Transcript(decoder, stop=job.stop, stop_ids=prompt.stop_ids, opening=opening)
+        _, ends = self._speech.ends(job)
+        transcript = Transcript(decoder, stop=job.stop, ends=ends, stop_ids=prompt.stop_ids, opening=opening)
         return Generation(claim, prompt, transcript)
 
     async def _prompt_ids(self, job: Job) -> list[int]:

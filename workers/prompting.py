@@ -23,12 +23,35 @@ _TAG_IDS = 16  # a tag that is no token of its own, and whitespace after it, are
 @dataclass(frozen=True)
 class Speech:
     """How a model reads and writes: its vocabulary, the chat template in force ("" when it has none), the format of its
-    calls of tools and the tag of its thoughts ("" for neither)."""
+    calls of tools and the tag of its thoughts ("" for neither), and the words that end its turns in a chat beside the
+    ends of its vocabulary."""
 
     vocabulary: Vocabulary
     template: str
     tool_format: str = ""
     reasoning: str = ""
+    stop: tuple[str, ...] = ()
+
+    def ends(self, job: Job) -> tuple[frozenset[int], list[str]]:
+        """What ends the answer to a job if the client says nothing: token ids, and words of its text.
+
+        A grammar ends its answers by itself, and may well hold such a word.
+        """
+        if job.ignore_eos:
+            return frozenset(), []
+        if job.messages is None or job.grammar is not None:
+            return self.vocabulary.eos_ids, []
+        return self.vocabulary.eos_ids | frozenset(self._stop_tokens.values()), self._stop_words
+
+    @cached_property
+    def _stop_tokens(self) -> dict[str, int]:
+        """Those of the words that are special tokens, which no text shows."""
+        ids = {word: self.vocabulary.id_of(word) for word in self.stop}
+        return {word: id for word, id in ids.items() if id is not None and not self.vocabulary.decode([id])}
+
+    @cached_property
+    def _stop_words(self) -> list[str]:
+        return [word for word in self.stop if word not in self._stop_tokens]
 
     def decoder(self, job: Job) -> Vocabulary:
         """What keeps the special tokens by which calls and thoughts are known."""
@@ -133,7 +156,7 @@ class Speech:
         if not self.template:
             raise InvalidRequest(
                 f"the model {job.model!r} has no chat template: use /v1/completions, or start its worker with "
-                "--chat-template",
+                "--chat-template (`queuechat templates` lists those that come with it)",
                 param="messages",
             )
         if "special_tokens" in job.template_args:
@@ -212,7 +235,7 @@ def prompt_of(job: Job, id: str, prompt_ids: list[int], prefix_ids: list[int], s
         prompt_ids=prompt_ids,
         prefix_ids=prefix_ids,
         max_new=room if job.max_tokens is None else min(job.max_tokens, room),
-        stop_ids=frozenset() if job.ignore_eos else speech.vocabulary.eos_ids,
+        stop_ids=speech.ends(job)[0],
         sampling=job.sampling,
         logprobs=job.logprobs,
         grammar=job.grammar,

@@ -34,6 +34,7 @@ err = Console(stderr=True, highlight=False)  #: everything else
 HOMES = {
     "running": ("up", "api", "ui"),
     "worker": ("worker",),
+    "templates": ("templates",),
     "background": ("background",),
     "batch": ("batch",),
     "asking": ("chat", "cancel"),

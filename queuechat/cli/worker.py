@@ -43,7 +43,9 @@ def worker(
     max_context: Annotated[int | None, typer.Option(min=16, help="Tokens of context; the model's own at most.")] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of llamacpp or transformers.")] = None,
-    chat_template: Annotated[str | None, typer.Option(help="Jinja file or known name; overrides the model's.")] = None,
+    chat_template: Annotated[
+        str | None, typer.Option(help="Name (see `queuechat templates`), Jinja file, or none; overrides the model's.")
+    ] = None,
     tool_format: Annotated[
         str | None,
         typer.Option(help="How it calls tools: hermes, llama3, mistral, json or none. [default: by the template]"),

@@ -7,6 +7,8 @@ import os
 import signal
 from pathlib import Path
 
+import orjson
+
 from queuechat import keys
 from queuechat.bus import Bus
 from queuechat.client import Client
@@ -255,3 +257,23 @@ async def test_a_worker_can_be_stopped_while_redis_is_away(tmp_path: Path) -> No
     command.send(signal.SIGTERM)
     await command.process.wait()
     await bus.close()
+
+
+async def test_a_worker_keeps_the_depth_fresh_for_who_only_reads_redis(
+    bus: Bus, client: Client, workers: Workers, model: str
+) -> None:
+    await workers.start("echo", model, "--max-running", "1", "--echo-rate", "20")
+    answers = [await client.submit([a_job(model, 4000)]) for _ in range(3)]
+
+    async def told() -> dict[str, int]:
+        raw, left = await bus.connection.insist([("GET", keys.depth(model)), ("PTTL", keys.depth(model))])
+        assert 0 < left <= keys.DEPTH_MS
+        depth: dict[str, int] = orjson.loads(raw)
+        return depth
+
+    async with asyncio.timeout(60):
+        while ((depth := await told())["waiting"], depth["running"]) != (2, 1):
+            await asyncio.sleep(0.05)
+    assert set(depth) == {"waiting", "running", "bulk_waiting", "oldest_ms", "dead"}
+    for answer in answers:
+        await answer.close()

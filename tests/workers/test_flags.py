@@ -167,6 +167,7 @@ async def test_transformers_computes_with_as_many_threads_as_it_is_told(gguf: st
             "--revision, --echo-rate mean nothing to engine 'llamacpp'",
         ),
         (("smollm2", "--engine", "llamacpp", "--device", "cuda:7"), "cannot be put on device 'cuda:7'"),
+        (("echo", "--chat-template", "vicunna"), "did you mean 'vicuna'?"),
         (("smollm2", "--engine", "transformers", "--dtype", "int3"), "dtype 'int3' is unknown"),
         (("smollm2", "--engine", "transformers", "--device", "warp"), "no device 'warp'"),
     ],

@@ -10,6 +10,8 @@ from typing import Any, Self
 
 from llguidance.hf import from_tokenizer
 
+from workers.engines.metaspace import lexicon_of, writes_metaspace
+
 
 class HFVocabulary:
     """Wraps a tokenizer of transformers.
@@ -72,6 +74,8 @@ class HFVocabulary:
         Raises:
             ValueError: llguidance cannot read this kind of tokenizer.
         """
+        if writes_metaspace(self._tokenizer) and self.eos_ids:
+            return lexicon_of(self._tokenizer, len(self), sorted(self.eos_ids))
         return from_tokenizer(self._tokenizer, n_vocab=self._size, eos_token=sorted(self.eos_ids) or None)
 
 

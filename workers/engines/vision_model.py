@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
@@ -47,8 +48,8 @@ def sees(source: str, revision: str | None) -> bool:
     return known and getattr(config, "vision_config", None) is not None
 
 
-def load_seeing(source: str, revision: str | None, **options: Any) -> tuple[Loaded, VisionVocabulary]:
-    """The model on its device, and its vocabulary with eyes; `options` as for `hf_model.load`.
+def load_seeing(source: str, revision: str | None, **options: Any) -> Loaded:
+    """The model on its device, its vocabulary with eyes; `options` as for `hf_model.load`.
 
     Raises:
         Misconfigured: it is not there, is damaged, of a kind that cannot be served, or its processor needs a package.
@@ -63,4 +64,4 @@ def load_seeing(source: str, revision: str | None, **options: Any) -> tuple[Load
         raise Misconfigured(f"{source} has no processor for images: its preprocessor_config.json is missing")
     generation = loaded.model.generation_config
     eos = generation.eos_token_id if generation else None
-    return loaded, VisionVocabulary(processor, eos, int(loaded.text_config.vocab_size))
+    return replace(loaded, vocabulary=VisionVocabulary(processor, eos, int(loaded.text_config.vocab_size)))

@@ -1,8 +1,7 @@
-"""One sequence of a model that reads images: its cache, what it has said, and how its next token is found."""
+"""One sequence of a model that reads images: its cache, and how the logits of its next token are found."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,77 +9,41 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from queuechat.errors import InvalidRequest
 from workers.engines.base import Prompt
-from workers.engines.batch_router import NO_NUMBERS_HERE, STUCK
-from workers.engines.batch_sampler import Said
-from workers.engines.constraint import Masks
-from workers.logprobs import likelihoods
-from workers.sampling import History, needs_history, shaped
+from workers.engines.drawing import Output
 
 
-class NoNumbers(ArithmeticError):
-    """The logits are not finite: this request's fault, or the model is broken."""
-
-
-class Reading:
-    """`at` is the offset of the next token. `matcher` holds the output to a grammar.
-
-    The prompt is read with its images, then the prefix without them (the model may have said a placeholder), then
+class Reading(Output):
+    """The prompt is read with its images, then the prefix without them (the model may have said a placeholder), then
     one token at a time. The inputs go the way that `generate` of transformers sends them, so that each model gets its
     own positions and masks.
     """
 
     def __init__(self, model: Any, prompt: Prompt, matcher: Any = None):
-        self.prompt = prompt
-        self.at = len(prompt.prefix_ids)
-        self.gone = False  #: nobody waits for it any more
-        self._model, self._matcher = model, matcher
+        super().__init__(prompt, matcher)
+        self._model = model
         self._ids: Tensor
         self._given: dict[str, Any] = {}
-        self._history: History | None = None
 
     @property
     def begun(self) -> bool:
         """Whether its prompt was read."""
         return bool(self._given)
 
-    @property
-    def over(self) -> bool:
-        return self.at >= self.prompt.max_new
-
-    def step(self) -> tuple[int, Said | None]:
-        """The next token, and how likely it was if that was asked.
-
-        Raises:
-            NoNumbers: the model computes none.
-            InvalidRequest: the grammar cannot go on.
-        """
+    def logits(self) -> Tensor:
+        """Of the next token, [1, vocab]."""
         with torch.inference_mode():
-            return self._step()
+            return self._forward()
 
-    def _step(self) -> tuple[int, Said | None]:
-        logits = self._forward().float()
-        if not math.isfinite(float(logits.amax())):
-            raise NoNumbers(NO_NUMBERS_HERE)
-        wanted = self.prompt.logprobs
-        raw = logits.clone() if wanted is not None else None
-        shaped(logits, [self.prompt.sampling], [self.at], [self._heard(logits)], self._allowed(logits))
-        token = logits.argmax(dim=-1)
-        said = None
-        if raw is not None:
-            ids, values = likelihoods(raw, token, wanted or 0)
-            said = (ids[0].tolist(), values[0].tolist())
-        self._take(token)
-        return int(token), said
+    def take(self, token: int) -> None:
+        super().take(token)
+        self._ids = torch.cat([self._ids, torch.tensor([[token]], device=self._ids.device)], dim=1)
 
     def _forward(self) -> Tensor:
-        """Logits of the next token, [1, vocab]."""
         if self._given:
             return self._read(1)
         prefix = self.prompt.prefix_ids
-        if self._matcher is not None:
-            self._matcher.consume_tokens(list(prefix))
+        self.recall()
         self._ids = torch.tensor([list(self.prompt.prompt_ids)], device=self._model.device)
         self._given = self._first_inputs()
         logits = self._read(None, then=len(prefix) or 1)
@@ -119,29 +82,3 @@ class Reading:
             else value
             for name, value in seen.items()
         }
-
-    def _heard(self, logits: Tensor) -> History | None:
-        if not needs_history(self.prompt.sampling):
-            return None
-        if self._history is None:
-            self._history = History.empty(logits.shape[1], logits.device)
-            # Placeholders of images may lie beyond the vocabulary, where no logit is.
-            self._history.add([id for id in self.prompt.prompt_ids if id < logits.shape[1]], output=False)
-            self._history.add(self.prompt.prefix_ids, output=True)
-        return self._history
-
-    def _allowed(self, logits: Tensor) -> dict[int, Tensor]:
-        if self._matcher is None:
-            return {}
-        mask = Masks().of([self._matcher], logits.shape[1])[0]
-        if self._matcher.is_error():
-            raise InvalidRequest(f"{STUCK}: {self._matcher.get_error()[:200]}", param="response_format")
-        return {0: mask}
-
-    def _take(self, token: Tensor) -> None:
-        self._ids = torch.cat([self._ids, token[:, None]], dim=1)
-        self.at += 1
-        if self._history is not None:
-            self._history.add(token.tolist(), output=True)
-        if self._matcher is not None:
-            self._matcher.consume_tokens(token.tolist())

@@ -10,8 +10,6 @@ import json
 from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -28,7 +26,6 @@ NO_TEMPLATE = (
     "/v1/completions"
 )
 
-_NAMED = files("workers.text") / "templates"
 _PROBE = "a text that no template has"
 _RESERVED = frozenset({"messages", "special_tokens"})
 
@@ -52,7 +49,7 @@ def render(
         raise InvalidRequest(NO_TEMPLATE, param="messages")
     if taken := _RESERVED & template_args.keys():
         raise InvalidRequest(f"a template argument cannot be called {min(taken)!r}", param=min(taken))
-    compiled = _compile(template)
+    made = compiled(template)
     knows_developers = "developer" in template
     wants_parts = _wants_parts(template)
     given = {
@@ -66,7 +63,7 @@ def render(
         "add_generation_prompt": add_generation_prompt,
     }
     try:
-        return _bounded(compiled.generate(given))
+        return _bounded(made.generate(given))
     except InvalidRequest:
         raise
     except Exception as error:  # a template may run into anything: TypeError, RecursionError, ZeroDivisionError...
@@ -79,31 +76,8 @@ def variables(template: str) -> frozenset[str]:
     Raises:
         Misconfigured: it is not valid Jinja.
     """
-    _compile(template)
+    compiled(template)
     return frozenset(meta.find_undeclared_variables(_environment().parse(template)))
-
-
-def load_template(spec: str) -> str:
-    """The source of `--chat-template`: one of `names()`, or else a file.
-
-    Raises:
-        Misconfigured: neither; the message lists the names.
-    """
-    if spec in names():
-        return (_NAMED / f"{spec}.jinja").read_text("utf-8")
-    try:
-        source = Path(spec).expanduser().read_text("utf-8")
-    except (OSError, ValueError) as error:
-        raise Misconfigured(
-            f"--chat-template {spec!r} is neither a readable file ({error}) nor one of: {', '.join(names())}"
-        ) from error
-    _compile(source)
-    return source
-
-
-def names() -> list[str]:
-    """The templates that come with queuechat."""
-    return sorted(entry.name.removesuffix(".jinja") for entry in _NAMED.iterdir() if entry.name.endswith(".jinja"))
 
 
 @lru_cache(maxsize=32)
@@ -116,7 +90,7 @@ def _wants_parts(template: str) -> bool:
 def _writes(template: str, content: object) -> bool:
     given = {"messages": [{"role": "user", "content": content}], "add_generation_prompt": True, "tools": None}
     try:
-        return _PROBE in _bounded(_compile(template).generate(given))
+        return _PROBE in _bounded(compiled(template).generate(given))
     except Exception:  # as in `render`
         return False
 
@@ -167,7 +141,8 @@ class _Generation(Extension):
 
 
 @lru_cache(maxsize=32)
-def _compile(template: str) -> jinja2.Template:
+def compiled(template: str) -> jinja2.Template:
+    """Raises Misconfigured, with the line, for what is not valid Jinja."""
     try:
         return _environment().from_string(template)
     except jinja2.TemplateSyntaxError as error:

@@ -35,7 +35,8 @@ class Delta:
 
 
 class Transcript:
-    """The text of one answer. `stop` strings never appear in it, nor does what follows one; `stop_ids` end it too.
+    """The text of one answer. `stop` strings never appear in it, nor does what follows one; `stop_ids` end it too, and
+    so do `ends`, which are the model's own: none of these is told as `met`.
 
     `opening` is the beginning of the answer that stands in the prompt: the first text that is told starts with it.
     """
@@ -45,13 +46,15 @@ class Transcript:
         vocabulary: Decoder,
         *,
         stop: Sequence[str] = (),
+        ends: Sequence[str] = (),
         stop_ids: frozenset[int] = frozenset(),
         opening: str = "",
     ):
-        self.met = ""  #: the stop string that ended it
+        self.met = ""  #: the one of `stop` that ended it
         self._opening = opening
         self._decode = vocabulary.decode
-        self._stop = [word for word in stop if word]
+        self._stop = [word for word in (*stop, *ends) if word]
+        self._asked = frozenset(stop)
         self._stop_ids = stop_ids
         self._context: list[int] = []  # last settled ids: a decode that starts with them shows what the next ones add
         self._context_text = ""
@@ -146,7 +149,8 @@ class Transcript:
 
     def _cut_at(self, text: str, place: int) -> str:
         """The text before the stop string there."""
-        self.met = next(word for word in self._stop if text.startswith(word, place))
+        met = next(word for word in self._stop if text.startswith(word, place))
+        self.met = met if met in self._asked else ""
         return text[:place]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.workers.engines import tiny_vision
+from tests.workers.engines import tiny_seq2seq, tiny_vision
 from tests.workers.engines.driver import Driver
 from workers.engines.base import Engine
 
@@ -72,11 +72,26 @@ def vision() -> Engine:
     return VisionEngine(str(folder), device="cpu", dtype="float32", max_running=MAX_RUNNING, max_context=MAX_CONTEXT)
 
 
+@functools.cache
+def translating() -> Path:
+    """The folder of a small encoder-decoder."""
+    return tiny_seq2seq.t5(Path(tempfile.mkdtemp(prefix="queuechat-t5-")))
+
+
+def seq2seq() -> Engine:
+    pytest.importorskip("torch")
+    folder = translating()
+    from workers.engines.seq2seq import Seq2SeqEngine
+
+    return Seq2SeqEngine(str(folder), device="cpu", dtype="float32", max_running=MAX_RUNNING, max_context=MAX_CONTEXT)
+
+
 ENGINES: dict[str, Callable[[], Engine]] = {
     "echo": echo,
     "transformers": transformers,
     "llamacpp": llamacpp,
     "vision": vision,
+    "seq2seq": seq2seq,
 }
 
 

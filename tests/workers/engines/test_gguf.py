@@ -16,12 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from queuechat.errors import EngineDied, Misconfigured
+from queuechat.protocol import Job
 from tests.workers.engines.conftest import smollm, started
 from tests.workers.engines.driver import Driver
 from workers.convert import converted
 from workers.engines.gguf_metadata import read_metadata
 from workers.engines.gguf_vocabulary import GgufVocabulary, ServerTokenizer
 from workers.engines.llamacpp import LlamaCppEngine
+from workers.prompting import Speech
+from workers.text.named import asked_for
 from workers.text.transcript import Transcript
 
 TEXTS = [
@@ -262,3 +265,10 @@ def test_special_tokens_are_kept_where_they_are_needed_but_never_those_that_end_
     kept = plain.keeping({"<tool_call>", "<|im_end|>", "<absent>"})
     assert kept.decode([0, 1, 2]) == "a<tool_call>"
     assert plain.decode([0, 1, 2]) == "a"
+
+
+def test_the_end_of_a_turn_in_a_chat_format_is_found_among_the_special_tokens(smol: GgufVocabulary) -> None:
+    speech = Speech(smol, "{{ messages }}", stop=(*asked_for("chatml").stop, "###"))
+    ids, words = speech.ends(Job("a", "m", messages=[]))
+    assert smol.id_of("<|im_end|>") in ids
+    assert words == ["###"]

@@ -20,7 +20,9 @@ FOX = "The quick brown fox jumps over the lazy dog. Then the fox"
 RIVER = "Once upon a time there was a river that"
 HOT = Sampling(temperature=2.0, seed=11)
 WARM = Sampling(temperature=0.8, seed=7)
-IDS = {"echo": 273, "transformers": 49152, "llamacpp": 49152, "vision": 352}  # of the vocabularies
+IDS = {"echo": 273, "transformers": 49152, "llamacpp": 49152, "vision": 352, "seq2seq": 352}  # of the vocabularies
+
+RANDOM = {"vision", "seq2seq"}  # of these weights
 
 
 # 1. Contiguous offsets from the prefix, exactly one end.
@@ -273,14 +275,14 @@ def _break_transformers(driver: Driver) -> None:
     driver.engine._manager.batch_processor.update_batch = fail  # type: ignore[attr-defined]
 
 
-def _break_vision(driver: Driver) -> None:
+def _break_forward(driver: Driver) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("a kernel failed")
 
     driver.engine._model.forward = fail  # type: ignore[attr-defined]
 
 
-KILLS = {"transformers": _break_transformers, "vision": _break_vision}
+KILLS = {"transformers": _break_transformers, "vision": _break_forward, "seq2seq": _break_forward}
 
 
 @pytest.mark.parametrize("kind", list(KILLS))
@@ -352,6 +354,11 @@ async def refusal(driver: Driver, prompt: Prompt) -> str | None:
     return end.param
 
 
+def room(driver: Driver) -> int:
+    """Tokens in which an answer under a grammar comes to its end."""
+    return 800 if driver.kind in RANDOM else 100  # which are in no hurry to end a string
+
+
 def bound(driver: Driver) -> None:
     if not driver.engine.caps.grammars:
         pytest.skip("this engine has no grammars")
@@ -359,8 +366,7 @@ def bound(driver: Driver) -> None:
 
 @pytest.mark.parametrize("grammar", [SCHEMA, NUMBER, CHOICE, SUM, Grammar("json_object")], ids=lambda g: g.kind)
 async def test_a_grammar_is_obeyed_or_refused_by_name(driver: Driver, grammar: Grammar) -> None:
-    room = 800 if driver.kind == "vision" else 100  # with random weights it is in no hurry to end a string
-    prompt = driver.prompt(RIVER, room, sampling=Sampling(seed=4), grammar=grammar)
+    prompt = driver.prompt(RIVER, room(driver), sampling=Sampling(seed=4), grammar=grammar)
     if grammar.kind not in driver.engine.caps.grammars:
         with pytest.raises(UnsupportedParameter) as caught:
             driver.engine.admit(prompt)
@@ -380,7 +386,8 @@ async def test_a_crowd_of_grammars_is_obeyed_each_its_own(driver: Driver) -> Non
     kinds = [SCHEMA, NUMBER, CHOICE, SUM]
     free = await driver.ids(FOX, 12)
     crowd = [
-        driver.prompt(f"{n} {RIVER}", 100, sampling=Sampling(seed=n, top_p=0.9), grammar=kinds[n % 4]) for n in range(8)
+        driver.prompt(f"{n} {RIVER}", room(driver), sampling=Sampling(seed=n, top_p=0.9), grammar=kinds[n % 4])
+        for n in range(8)
     ]
     *answers, beside = await driver.run(*crowd, driver.prompt(FOX, 12))
     for n, answer in enumerate(answers):
@@ -391,10 +398,12 @@ async def test_a_crowd_of_grammars_is_obeyed_each_its_own(driver: Driver) -> Non
 
 async def test_an_answer_under_a_grammar_cut_anywhere_goes_on_with_the_same_ids(driver: Driver) -> None:
     bound(driver)
-    (whole,) = await driver.run(driver.prompt(RIVER, 100, sampling=WARM, grammar=SCHEMA))
+    (whole,) = await driver.run(driver.prompt(RIVER, room(driver), sampling=WARM, grammar=SCHEMA))
     ends = driver.engine.vocabulary.eos_ids
     cuts = range(1, len([id for id in whole.ids if id not in ends]), 8)
-    prompts = [driver.prompt(RIVER, 100, prefix=whole.ids[:cut], sampling=WARM, grammar=SCHEMA) for cut in cuts]
+    prompts = [
+        driver.prompt(RIVER, room(driver), prefix=whole.ids[:cut], sampling=WARM, grammar=SCHEMA) for cut in cuts
+    ]
     for cut, resumed in zip(cuts, await driver.run(*prompts), strict=True):
         assert resumed.ids == whole.ids[cut:]
         assert resumed.end.reason == "stop"
@@ -456,7 +465,7 @@ async def test_logprobs_come_for_each_token_in_order_or_are_refused_by_name(driv
         assert told.ids == plain.ids
     vocabulary = driver.engine.vocabulary
     assert [one.token for one in told.logprobs] == [vocabulary.bytes_of(id) for id in told.ids]
-    if driver.kind != "vision":  # which says half characters: its weights are random
+    if driver.kind not in RANDOM:  # which say half characters
         assert b"".join(one.token for one in told.logprobs).decode() == vocabulary.decode(told.ids)
     for one in told.logprobs:
         values = [value for _, value in one.top]

@@ -205,14 +205,20 @@ async def test_an_engine_at_rest_keeps_nothing_of_the_last_sequence(seer: Driver
 
 
 def test_sequences_whose_positions_the_model_remembers_do_not_disturb_each_other() -> None:
+    from workers.engines.drawing import Drawn, draw
     from workers.engines.vision_reading import Reading
+
+    def step(reading: Reading) -> int:
+        (drawn,) = draw([reading], reading.logits())
+        assert isinstance(drawn, Drawn)
+        return drawn.token
 
     model = tiny_vision.qwen2_vl()
     small = tiny_vision.qwen2_vl_sight(picture("red"), [1, 2, 3], [4, 5])
     wide = tiny_vision.qwen2_vl_sight(picture("blue", (32, 16)), [7], [8, 9, 10, 11])
     assert len(small.ids) != len(wide.ids)
     readings = [Reading(model, Prompt("", seen.ids, LENGTH, sampling=GREEDY, sight=seen)) for seen in (small, wide)]
-    said = list(zip(*([reading.step()[0] for reading in readings] for _ in range(LENGTH)), strict=True))
+    said = list(zip(*([step(reading) for reading in readings] for _ in range(LENGTH)), strict=True))
     assert [list(answer) for answer in said] == [generated(model, small), generated(model, wide)]
     resumed = Reading(model, Prompt("", wide.ids, LENGTH, said[1][:4], sampling=GREEDY, sight=wide))
-    assert [resumed.step()[0] for _ in range(LENGTH - 4)] == list(said[1][4:])
+    assert [step(resumed) for _ in range(LENGTH - 4)] == list(said[1][4:])

@@ -13,7 +13,8 @@ from queuechat.errors import Misconfigured, UnsupportedParameter
 from queuechat.protocol import Grammar, Job
 from workers.prompting import Speech
 from workers.text.abilities import reasoning_of, tool_format_of
-from workers.text.template import load_template, names, render
+from workers.text.named import asked_for, named
+from workers.text.template import render
 from workers.text.transcript import Transcript
 
 FOLDER = Path(__file__).parent / "templates"
@@ -85,7 +86,7 @@ def test_formats_are_known_by_their_templates(template: str, tools: str, reasoni
 
 
 def test_templates_without_tools_have_no_format() -> None:
-    assert {tool_format_of(load_template(name)) for name in names()} == {""}
+    assert {tool_format_of(one.format.template) for one in named()} == {""}
     assert tool_format_of("{{ '<tool_call></tool_call>' }}") == ""
     assert tool_format_of("{{ tools }} <tool_call><function=x></tool_call>") == ""  # XML inside: not read here
     assert tool_format_of("{% broken") == ""
@@ -101,7 +102,7 @@ def test_a_format_that_cannot_be_is_refused_at_the_start() -> None:
     with pytest.raises(Misconfigured, match="choose hermes, llama3, mistral, json or none"):
         tool_format_of("", "xml")
     with pytest.raises(Misconfigured, match="renders no tools"):
-        tool_format_of(load_template("chatml"), "hermes")
+        tool_format_of(asked_for("chatml").template, "hermes")
 
 
 def test_qwen_gets_tools_calls_and_results_as_it_was_trained() -> None:
@@ -129,15 +130,15 @@ def test_mistral_gets_ids_of_nine_letters_that_agree() -> None:
 
 def test_a_template_that_knows_no_tools_refuses_them_by_name() -> None:
     with pytest.raises(UnsupportedParameter, match="knows no tools") as caught:
-        prompt(load_template("chatml"))
+        prompt(asked_for("chatml").template)
     assert caught.value.param == "tools"
     with pytest.raises(UnsupportedParameter) as caught:
-        prompt(load_template("chatml"), tools=[])
+        prompt(asked_for("chatml").template, tools=[])
     assert caught.value.param == "messages"
 
 
 def test_the_generic_format_tells_all_in_words() -> None:
-    text = prompt(load_template("chatml"), "json")
+    text = prompt(asked_for("chatml").template, "json")
     assert text.startswith("<|im_start|>system\nYou can call these functions:\n")
     assert '{"name": "add", "description": "", "parameters": {"type": "object"}}' in text
     assert '<|im_start|>assistant\n[{"name": "add", "arguments": {"x": 1}}]<|im_end|>' in text
@@ -145,7 +146,7 @@ def test_the_generic_format_tells_all_in_words() -> None:
 
 
 def test_the_generic_format_adds_to_a_system_message() -> None:
-    text = prompt(load_template("chatml"), "json", messages=[{"role": "system", "content": "Be brief."}, TALK[0]])
+    text = prompt(asked_for("chatml").template, "json", messages=[{"role": "system", "content": "Be brief."}, TALK[0]])
     assert text.startswith("<|im_start|>system\nBe brief.\n\nYou can call these functions:\n")
     assert text.count("<|im_start|>system") == 1
 

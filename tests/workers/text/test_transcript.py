@@ -218,3 +218,16 @@ def test_a_stop_string_that_only_the_end_completes_is_known() -> None:
     transcript = Transcript(Bytes(), stop=["\ufffd"])
     assert transcript.push(list("a\u4f60".encode())[:-1]).text == "a"
     assert (transcript.finish(), transcript.met) == ("", "\ufffd")
+
+
+def test_the_models_own_ends_end_an_answer_and_are_not_told_as_met() -> None:
+    text = Transcript(Bytes(), stop=["zzz"], ends=["\nUser:"])
+    ids = list(b"Hello\nUser: me")
+    told = [text.push([id]) for id in ids[: ids.index(ord(":")) + 1]]
+    assert ("".join(delta.text for delta in told), told[-1].stopped, text.met) == ("Hello", True, "")
+
+
+def test_an_end_that_the_client_asks_for_as_well_is_told() -> None:
+    text = Transcript(Bytes(), stop=["###"], ends=["###"])
+    text.push(list(b"a###"))
+    assert text.met == "###"
