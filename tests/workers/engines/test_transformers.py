@@ -141,3 +141,20 @@ async def test_what_is_read_beside_the_batch_gives_signs_of_life(
     monkeypatch.undo()
     await hf.ids("and", 1)  # its steps come after those
     assert hf.empty_steps - before >= engine._model.config.num_hidden_layers
+
+
+async def test_chats_with_one_beginning_have_it_read_once(hf: Driver) -> None:
+    beginning = " ".join(f"{n} {RIVER}" for n in range(30))
+    texts = [f"{beginning} {tail}" for tail in ("the sea", "a hill", "nobody", "three of us", "a town", "the river")]
+    prompts = [hf.prompt(text, 2) for text in texts]
+    read: list[int] = []
+    model = hf.engine._model  # type: ignore[attr-defined]
+    hook = model.register_forward_pre_hook(lambda *seen: read.append(seen[2]["input_ids"].numel()), with_kwargs=True)
+    try:
+        together = [transcript.ids for transcript in await hf.run(*prompts)]
+    finally:
+        hook.remove()
+    assert 2 * sum(read) < sum(len(prompt.prompt_ids) for prompt in prompts)
+    for text, ids in zip(texts, together, strict=True):
+        hf.engine._manager.batch_processor.cache.evict_cached_blocks()  # type: ignore[attr-defined]
+        assert await hf.ids(text, 2) == ids
