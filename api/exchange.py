@@ -79,7 +79,11 @@ class Exchange:
             return None
         begun = self._worded or self.tally.generated
         read = self.tally.prompt_tokens or (self._order.prompt_tokens if begun else 0)
-        return read + (0 if self._order.embeds else max(self._answer.tokens, self.tally.generated))
+        if self._order.embeds:
+            return read
+        if self._order.unit > 1 and self._answer.ended:
+            return read + self.tally.generated
+        return read + max(-(-self._answer.tokens // self._order.unit), self.tally.generated)
 
     def _goes_on(self) -> bool:
         return self._answer is not None and self._answer.outlives and not self._answer.ended and not self._told

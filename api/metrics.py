@@ -49,7 +49,7 @@ class Metrics:
         """Count one finished job."""
         self.ended.labels(model, end.reason.value).inc()
         self.tokens.labels(model, "prompt").inc(end.prompt_tokens)
-        self.tokens.labels(model, "generated").inc(end.offset)
+        self.tokens.labels(model, "generated").inc(end.tokens)
         if end.times.started:
             self.queued.labels(model).observe(max(end.times.started - end.times.queued, 0) / 1000)
 

@@ -32,6 +32,11 @@ class ModelCard:
     fim: bool = False  #: whether it fills in the middle, between a prompt and a suffix
     vision: bool = False  #: whether messages may have images
 
+    @property
+    def relayed(self) -> bool:
+        """Whether a provider elsewhere answers, so that the answer comes as text whose parts are marked."""
+        return self.engine == "remote"
+
     def encode(self) -> bytes:
         return VERSION + orjson.dumps(asdict(self))
 

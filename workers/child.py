@@ -25,10 +25,12 @@ from queuechat.bus import Bus
 from queuechat.errors import EngineDied, Misconfigured, QueuechatError
 from queuechat.protocol import Reason
 from workers.consumer import Consumer
+from workers.endpoints import endpoint_of
 from workers.engines.base import Caps, Engine
 from workers.models import Spec
 from workers.process import EX_CONFIG, EX_ENGINE
 from workers.prompting import Speech
+from workers.relaying import Relay
 from workers.text.abilities import reasoning_of, tool_format_of
 from workers.text.template import load_template
 
@@ -46,7 +48,7 @@ def build(spec: Spec) -> Engine:
     try:
         return _BUILDERS[spec.engine](spec)
     except ModuleNotFoundError as error:
-        extra = {"transformers": "worker", "llamacpp": "llamacpp"}.get(spec.engine, "all")
+        extra = {"transformers": "worker", "llamacpp": "llamacpp", "remote": "remote"}.get(spec.engine, "all")
         raise Misconfigured(
             f"engine {spec.engine!r} needs {error.name}, which is not installed: pip install 'queuechat[{extra}]'"
         ) from error
@@ -112,15 +114,23 @@ def speech_of(engine: Engine, template: str, spec: Spec) -> Speech:
     Raises:
         Misconfigured: the template is not valid Jinja, or has no place for tools that it should render.
     """
+    if spec.engine == "remote":
+        return Relay(engine.vocabulary, thinks=bool(spec.endpoint.get("reasoning")))
     tool_format = tool_format_of(template, spec.tool_format)
     return Speech(engine.vocabulary, template, tool_format, reasoning_of(template, spec.reasoning))
 
 
-_BUILDERS = {"echo": _echo, "transformers": _transformers, "llamacpp": _llamacpp}
+def _remote(spec: Spec) -> Engine:
+    endpoint = endpoint_of(spec.endpoint, spec.model)
+    engine: Engine = import_module("workers.engines.remote").RemoteEngine(endpoint, max_running=spec.max_running)
+    return engine
+
+
+_BUILDERS = {"echo": _echo, "transformers": _transformers, "llamacpp": _llamacpp, "remote": _remote}
 
 
 def _told(caps: Caps, speech: Speech) -> dict[str, Any]:
-    abilities = {"generates": caps.generates, "chats": caps.generates and bool(speech.template)}
+    abilities = {"generates": caps.generates, "chats": caps.generates and speech.chats}
     abilities |= {"scores": caps.scores, "fim": speech.fim is not None, "vision": caps.vision}
     return {"tool_format": speech.tool_format, "reasoning": speech.reasoning, "abilities": abilities}
 

@@ -30,6 +30,11 @@ class Speech:
     tool_format: str = ""
     reasoning: str = ""
 
+    @property
+    def chats(self) -> bool:
+        """Whether it can be sent messages."""
+        return bool(self.template)
+
     def decoder(self, job: Job) -> Vocabulary:
         """What keeps the special tokens by which calls and thoughts are known."""
         return self._with_calls if job.tools else self._with_thoughts

@@ -123,7 +123,7 @@ def _footer(end: End) -> None:
         seconds = max(times.ended - times.first, 1) / 1000
         line = (
             f"queued {(times.started - times.queued) / 1000:.1f} s · first token "
-            f"{(times.first - times.queued) / 1000:.2f} s · {end.offset / seconds:.0f} tok/s · {end.offset} tokens"
+            f"{(times.first - times.queued) / 1000:.2f} s · {end.tokens / seconds:.0f} tok/s · {end.tokens} tokens"
         )
         err.print(line, style="dim")
 

@@ -141,9 +141,9 @@ class Assembly:
         return {
             "input_tokens": end.prompt_tokens,
             "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-            "output_tokens": end.offset,
+            "output_tokens": end.tokens,
             "output_tokens_details": {"reasoning_tokens": thoughts},
-            "total_tokens": end.prompt_tokens + end.offset,
+            "total_tokens": end.prompt_tokens + end.tokens,
         }
 
     def _whole(self, type: str) -> dict[str, Any]:
