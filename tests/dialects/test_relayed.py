@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -23,7 +24,7 @@ from queuechat.dialects.speech.parts import joined
 from queuechat.dialects.speech.relayed import Marker, is_marked
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=[chr(c) for c in range(0xFDD0, 0xFDD6)]))
-SAID = st.one_of(st.builds(kind, TEXT.filter(bool)) for kind in (ContentDelta, ReasoningDelta, RefusalDelta))
+SAID = st.one_of(*[st.builds(kind, TEXT.filter(bool)) for kind in (ContentDelta, ReasoningDelta, RefusalDelta)])
 CALLED = st.tuples(TEXT.filter(bool), TEXT, st.lists(TEXT.filter(bool), max_size=3))
 
 
@@ -35,7 +36,7 @@ def marked(parts: Sequence[Part]) -> str:
 def read(text: str, cuts: Sequence[int] = (), most: int = 0) -> list[Part]:
     reader = Reader(Manner(RELAYED, most=most), "job")
     places = [0, *sorted(cut % (len(text) + 1) for cut in cuts), len(text)]
-    parts = [part for a, b in zip(places, places[1:], strict=False) for part in reader.feed(text[a:b])]
+    parts = [part for a, b in itertools.pairwise(places) for part in reader.feed(text[a:b])]
     return joined(parts + reader.finish())
 
 
@@ -75,7 +76,7 @@ def test_content_alone_has_no_mark() -> None:
 
 
 def test_calls_that_are_written_at_the_same_time_are_told_one_after_the_other() -> None:
-    woven = [
+    woven: list[Part] = [
         ToolStart(0, "a", "f"),
         ToolArguments(0, '{"x"'),
         ToolStart(1, "b", "g"),
@@ -101,5 +102,5 @@ def test_a_call_without_an_id_gets_one_that_every_reader_finds() -> None:
 
 @pytest.mark.parametrize(("most", "told"), [(0, 2), (1, 1), (2, 2)])
 def test_no_more_calls_are_told_than_are_wanted(most: int, told: int) -> None:
-    parts = [ToolStart(0, "a", "f"), ToolArguments(0, "{}"), ToolStart(1, "b", "g"), ToolArguments(1, "{}")]
+    parts: list[Part] = [ToolStart(0, "a", "f"), ToolArguments(0, "{}"), ToolStart(1, "b", "g"), ToolArguments(1, "{}")]
     assert sum(isinstance(part, ToolStart) for part in read(marked(parts), most=most)) == told

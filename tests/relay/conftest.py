@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,12 @@ async def far(far_redis: str) -> AsyncIterator[Site]:
 async def hand(far_redis: str) -> AsyncIterator[Hand]:
     """Who answers on the far side, as the model "theirs"; it can do what a good model can."""
     bus = await Bus(far_redis).open()
-    able = {"tool_format": "hermes", "reasoning": "think", "grammars": ["json_schema", "json_object"], "vision": True}
+    able: dict[str, Any] = {
+        "tool_format": "hermes",
+        "reasoning": "think",
+        "grammars": ["json_schema", "json_object"],
+        "vision": True,
+    }
     async with Hand(bus, "theirs", **able) as opened:
         yield opened
     await bus.close()

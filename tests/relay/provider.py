@@ -21,15 +21,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """`cut`: the connection is reset after the body, which is then not at its end."""
+    """`cut`: the connection ends with the body, which is then not whole. `hangs`: nothing more comes, and no end."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     cut: bool = False
+    hangs: bool = False
 
 
-def refusing(status: int, message: str = "no", *, headers: Mapping[str, str] = {}, **error: object) -> Reply:  # noqa: B006
+def refusing(status: int, message: str = "no", *, headers: Mapping[str, str] = {}, **error: object) -> Reply:
     """An error in OpenAI's form."""
     return Reply(status, headers, orjson.dumps({"error": {"message": message, **error}}))
 
@@ -84,11 +85,13 @@ class Provider:
                 await self._more.wait_for(lambda: self._replies)
                 reply = self._replies.popleft()
             kind = "text/event-stream" if reply.body.startswith(b"data:") else "application/json"
-            size = len(reply.body) + (100 if reply.cut else 0)
+            size = len(reply.body) + (100 if reply.cut or reply.hangs else 0)
             head = {"content-type": kind, "content-length": str(size), "connection": "close", **reply.headers}
             lines = [f"HTTP/1.1 {reply.status} Said", *(f"{name}: {value}" for name, value in head.items())]
             writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + reply.body)
             await writer.drain()
+            if reply.hangs:
+                await reader.read()
         writer.close()
 
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from queuechat import keys
 from queuechat.bus import Bus
 from queuechat.protocol import ModelCard, WorkerCard
+from tests.api.site import Site
 from workers.child import _told
 from workers.consumer import Consumer
 from workers.endpoints import endpoint_of
 from workers.engines.remote import RemoteEngine
 from workers.relaying import Relay
+
+
+async def ask(site: Site, model: str, messages: Sequence[Any], **more: Any) -> Any:
+    """A chat completion, or the stream of one."""
+    return await site.sdk.chat.completions.create(model=model, messages=messages, **more)
 
 
 @contextlib.asynccontextmanager
@@ -23,7 +31,7 @@ async def relaying(bus: Bus, model: str, **entry: object) -> AsyncIterator[Consu
     entry = {"model_name": "theirs", "api_type": "openai", **entry}
     engine = RemoteEngine(endpoint_of(entry, model))
     engine.start()
-    worker = f"relay-{model}"
+    worker = f"relay-{secrets.token_hex(4)}"
     speech = Relay(engine.vocabulary, thinks=bool(entry.get("reasoning")))
     consumer = Consumer(bus, engine, speech, model=model, worker=worker)
     told = _told(engine.caps, speech)
@@ -33,6 +41,8 @@ async def relaying(bus: Bus, model: str, **entry: object) -> AsyncIterator[Consu
     )  # fmt: skip
     await _announce(bus, card, worker)
     running, beating = asyncio.create_task(consumer.run()), asyncio.create_task(_beat(bus, card, worker))
+    while not consumer._claimer._turn:  # it listens
+        await asyncio.sleep(0.005)
     try:
         yield consumer
     finally:

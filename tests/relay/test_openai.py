@@ -15,7 +15,7 @@ from queuechat.bus import Bus
 from queuechat.protocol import Failure, Reason
 from tests.api.hand import Hand
 from tests.api.site import Site
-from tests.relay.relaying import relaying
+from tests.relay.relaying import ask, relaying
 
 HI: list[Any] = [{"role": "user", "content": "Hi"}]
 WEATHER: dict[str, Any] = {
@@ -33,7 +33,7 @@ async def test_a_chat_is_answered_there_and_charged_as_it_was_counted_there(
     site: Site, far: Site, bus: Bus, model: str, hand: Hand
 ) -> None:
     async with relaying(bus, model, **endpoint(far)):
-        asked = asyncio.create_task(site.sdk.chat.completions.create(model=model, messages=HI, max_tokens=9, seed=4))
+        asked = asyncio.create_task(ask(site, model, HI, max_tokens=9, seed=4))
         claim = await hand.tell("Grüße", " aus", " 東京", "!")
         answer = await asked
     assert answer.choices[0].message.content == "Grüße aus 東京!"
@@ -49,11 +49,7 @@ async def test_a_chat_is_answered_there_and_charged_as_it_was_counted_there(
 
 async def test_a_stream_comes_as_it_is_written(site: Site, far: Site, bus: Bus, model: str, hand: Hand) -> None:
     async with relaying(bus, model, **endpoint(far)):
-        opened = asyncio.create_task(
-            site.sdk.chat.completions.create(
-                model=model, messages=HI, stream=True, stream_options={"include_usage": True}
-            )
-        )
+        opened = asyncio.create_task(ask(site, model, HI, stream=True, stream_options={"include_usage": True}))
         claim = await hand.one()
         await hand.say(claim, "one")
         stream = await opened
@@ -73,7 +69,7 @@ async def test_a_stream_comes_as_it_is_written(site: Site, far: Site, bus: Bus, 
 
 async def test_calls_of_tools_come_back_as_calls(site: Site, far: Site, bus: Bus, model: str, hand: Hand) -> None:
     async with relaying(bus, model, **endpoint(far)):
-        asked = asyncio.create_task(site.sdk.chat.completions.create(model=model, messages=HI, tools=[WEATHER]))  # type: ignore[call-overload]
+        asked = asyncio.create_task(ask(site, model, HI, tools=[WEATHER]))
         claim = await hand.tell("Let me see. ", CALL[:20], CALL[20:])
         message = (await asked).choices[0].message
         assert claim.job.tools[0]["function"]["name"] == "weather"
@@ -81,7 +77,7 @@ async def test_calls_of_tools_come_back_as_calls(site: Site, far: Site, bus: Bus
         assert (message.content, call.function.name) == ("Let me see.", "weather")
         assert call.function.arguments == '{"city": "Köln"}'
         turns = [*HI, message.model_dump(), {"role": "tool", "tool_call_id": call.id, "content": "rain"}]
-        again = asyncio.create_task(site.sdk.chat.completions.create(model=model, messages=turns, tools=[WEATHER]))
+        again = asyncio.create_task(ask(site, model, turns, tools=[WEATHER]))
         claim = await hand.tell("Rain.")
         assert (await again).choices[0].message.content == "Rain."
     assert claim.job.messages is not None
@@ -94,24 +90,28 @@ async def test_streamed_calls_keep_their_shape_and_must_be_made_where_that_is_as
 ) -> None:
     async with relaying(bus, model, **endpoint(far)):
         opened = asyncio.create_task(
-            site.sdk.chat.completions.create(  # type: ignore[call-overload]
-                model=model, messages=HI, tools=[WEATHER], stream=True, tool_choice="required", parallel_tool_calls=False
+            ask(
+                site,
+                model,
+                HI,
+                tools=[WEATHER],
+                stream=True,
+                tool_choice="required",
+                parallel_tool_calls=False,
             )
         )
         claim = await hand.tell('[{"name": "weather", "arguments": {"city"', ': "Ulm"}}]')
         deltas = [chunk.choices[0] async for chunk in await opened if chunk.choices]
     assert claim.job.grammar is not None  # the far side was told that a call must be made, and holds the answer to it
     calls = [call for choice in deltas for call in choice.delta.tool_calls or []]
-    assert [(call.id is not None, call.function.name) for call in calls][0] == (True, "weather")
+    assert next((call.id is not None, call.function.name) for call in calls) == (True, "weather")
     assert "".join(call.function.arguments or "" for call in calls) == '{"city": "Ulm"}'
     assert deltas[-1].finish_reason == "tool_calls"
 
 
 async def test_thoughts_come_back_as_thoughts(site: Site, far: Site, bus: Bus, model: str, hand: Hand) -> None:
     async with relaying(bus, model, **endpoint(far), reasoning=True):
-        asked = asyncio.create_task(
-            site.sdk.chat.completions.create(model=model, messages=HI, reasoning_effort="low")  # type: ignore[call-overload]
-        )
+        asked = asyncio.create_task(ask(site, model, HI, reasoning_effort="low"))
         claim = await hand.tell("<think>Hm", "m.</think>", "Yes.")
         message = (await asked).choices[0].message
     assert (message.content, message.reasoning_content) == ("Yes.", "Hmm.")
@@ -122,9 +122,7 @@ async def test_a_form_is_held_to_by_the_provider(site: Site, far: Site, bus: Bus
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     async with relaying(bus, model, **endpoint(far)):
-        asked = asyncio.create_task(
-            site.sdk.chat.completions.create(model=model, messages=HI, response_format=form)  # type: ignore[call-overload]
-        )
+        asked = asyncio.create_task(ask(site, model, HI, response_format=form))
         claim = await hand.tell('{"a":1}')
         assert (await asked).choices[0].message.content == '{"a":1}'
     assert claim.job.grammar is not None
@@ -143,7 +141,7 @@ async def test_images_are_passed_on_where_the_model_sees(
     part = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}}
     turn: Any = {"role": "user", "content": [{"type": "text", "text": "What?"}, part]}
     async with relaying(bus, model, **endpoint(far), vision=True):
-        asked = asyncio.create_task(site.sdk.chat.completions.create(model=model, messages=[turn]))
+        asked = asyncio.create_task(ask(site, model, [turn]))
         claim = await hand.tell("Red.")
         assert (await asked).choices[0].message.content == "Red."
     assert claim.job.images == [image]
@@ -153,14 +151,14 @@ async def test_a_blind_model_gets_no_images(site: Site, far: Site, bus: Bus, mod
     turn: Any = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]}
     async with relaying(bus, model, **endpoint(far)):
         with pytest.raises(openai.BadRequestError, match="takes text only"):
-            await site.sdk.chat.completions.create(model=model, messages=[turn])
+            await ask(site, model, [turn])
 
 
 async def test_choices_are_asked_for_one_by_one_and_with_seeds_that_differ(
     site: Site, far: Site, bus: Bus, model: str, hand: Hand
 ) -> None:
     async with relaying(bus, model, **endpoint(far)):
-        asked = asyncio.create_task(site.sdk.chat.completions.create(model=model, messages=HI, n=2, seed=5))
+        asked = asyncio.create_task(ask(site, model, HI, n=2, seed=5))
         claims = await hand.claim(2)
         for claim in claims:
             await hand.say(claim, str(claim.job.sampling.seed == 5))
@@ -173,7 +171,7 @@ async def test_a_stop_string_ends_the_answer_there_and_is_told(
     site: Site, far: Site, bus: Bus, model: str, hand: Hand
 ) -> None:
     async with relaying(bus, model, **endpoint(far)):
-        asked = asyncio.create_task(site.sdk.chat.completions.create(model=model, messages=HI, stop=["END"]))
+        asked = asyncio.create_task(ask(site, model, HI, stop=["END"]))
         claim = await hand.one()
         assert claim.job.stop == ["END"]
         await hand.say(claim, "a b ")
@@ -187,7 +185,7 @@ async def test_a_completion_of_text_is_one_there(site: Site, far: Site, bus: Bus
         claim = await hand.tell(" upon", " a")
         answer = await asked
         assert (claim.job.prompt, claim.job.max_tokens) == ("Once", 3)
-        assert (answer.choices[0].text, answer.usage.completion_tokens) == (" upon a", 2)  # type: ignore[union-attr]
+        assert (answer.choices[0].text, answer.usage and answer.usage.completion_tokens) == (" upon a", 2)
         asked = asyncio.create_task(site.sdk.completions.create(model=model, prompt=[5, 6, 7]))
         claim = await hand.tell("x")
         assert (await asked).choices[0].text == "x"
@@ -199,7 +197,7 @@ async def test_what_the_request_leaves_open_is_as_the_file_recommends(
 ) -> None:
     recommended = {"temperature": 0.3, "top_p": 0.8, "max_new_tokens": 17, "extra_body": {"ignore_eos": True}}
     async with relaying(bus, model, **endpoint(far), recommended_config=recommended):
-        asked = asyncio.create_task(site.sdk.chat.completions.create(model=model, messages=HI, temperature=1))
+        asked = asyncio.create_task(ask(site, model, HI, temperature=1))
         claim = await hand.tell("x")
         await asked
     job = claim.job
@@ -215,10 +213,10 @@ async def test_what_is_not_openais_is_refused_by_name_unless_the_file_says_that_
     body: dict[str, Any] = {field: value}
     async with relaying(bus, model, **endpoint(far)):
         with pytest.raises(openai.BadRequestError) as caught:
-            await site.sdk.chat.completions.create(model=model, messages=HI, extra_body=body)
+            await ask(site, model, HI, extra_body=body)
         assert caught.value.param == field
     async with relaying(bus, model, **endpoint(far), takes=[field]):
-        asked = asyncio.create_task(site.sdk.chat.completions.create(model=model, messages=HI, extra_body=body))
+        asked = asyncio.create_task(ask(site, model, HI, extra_body=body))
         claim = await hand.tell("x")
         await asked
     assert value in (getattr(claim.job.sampling, field, None), getattr(claim.job, field, None))
@@ -230,7 +228,7 @@ async def test_what_the_tokens_are_is_not_told(site: Site, far: Site, bus: Bus, 
         assert told.status_code == 400
         assert "provider elsewhere" in told.json()["error"]["message"]
         with pytest.raises(openai.BadRequestError) as caught:
-            await site.sdk.chat.completions.create(model=model, messages=HI, logprobs=True)
+            await ask(site, model, HI, logprobs=True)
         assert caught.value.param == "logprobs"
 
 
@@ -238,7 +236,7 @@ async def test_their_error_of_the_user_is_the_users_here(
     site: Site, far: Site, bus: Bus, model: str, hand: Hand
 ) -> None:
     async with relaying(bus, model, **endpoint(far)):
-        asked = asyncio.create_task(site.sdk.chat.completions.create(model=model, messages=HI))
+        asked = asyncio.create_task(ask(site, model, HI))
         claim = await hand.one()
         failure = Failure("context_length_exceeded", "the prompt is too long", "messages")
         await hand.end(claim, Reason.ERROR, error=failure)
@@ -250,7 +248,7 @@ async def test_their_error_of_the_user_is_the_users_here(
 
 async def test_who_leaves_here_has_left_there(site: Site, far: Site, bus: Bus, model: str, hand: Hand) -> None:
     async with relaying(bus, model, **endpoint(far)) as consumer:
-        opened = asyncio.create_task(site.sdk.chat.completions.create(model=model, messages=HI, stream=True))
+        opened = asyncio.create_task(ask(site, model, HI, stream=True))
         claim = await hand.one()
         await hand.say(claim, "one")
         stream = await opened
