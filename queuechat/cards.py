@@ -22,7 +22,7 @@ class ModelCard:
     embeds: bool = False
     tool_format: str = ""  #: how it writes calls of tools
     reasoning: str = ""  #: the tag around its thoughts
-    resume: Literal["exact", "distribution"] = "distribution"
+    resume: Literal["exact", "distribution", "none"] = "distribution"  #: what an answer that was cut goes on with
     created: int = 0
     grammars: list[str] = field(default_factory=list)  #: kinds of grammar that it can be held to
     logprobs: bool = False

@@ -9,6 +9,7 @@ from queuechat.errors import UnsupportedParameter
 from queuechat.protocol import Job, Read
 from workers.engines.base import Caps, Prompt, Vocabulary
 from workers.prompting import Speech
+from workers.text.grammar import check_grammar
 
 _UNBOUND = 1 << 31  # bytes: where an answer ends, the provider knows
 
@@ -41,6 +42,7 @@ def relayed_prompt(job: Job, id: str, prefix_ids: Sequence[int], caps: Caps) -> 
 
     Raises:
         UnsupportedParameter: it asks for what only a model that is here could do; `param` names it.
+        InvalidRequest: the grammar is too large or not of its kind.
     """
     if job.images and not caps.vision:
         raise UnsupportedParameter(f"the model {job.model!r} takes text only: leave images out", param="messages")
@@ -48,6 +50,8 @@ def relayed_prompt(job: Job, id: str, prefix_ids: Sequence[int], caps: Caps) -> 
         raise UnsupportedParameter(f"the model {job.model!r} does not fill in the middle", param="suffix")
     if job.prompt_logprobs is not None:
         raise UnsupportedParameter("this model's engine tells no logprobs of prompts: leave `echo` out", param="echo")
+    if job.grammar is not None:
+        check_grammar(job.grammar)
     most = 0 if job.max_tokens == 0 else _UNBOUND
     return Prompt(
         id, (), most, tuple(prefix_ids), sampling=job.sampling, logprobs=job.logprobs, grammar=job.grammar, asked=job

@@ -258,7 +258,7 @@ class Supervisor:
             reasoning=status.reasoning,
             source=os.path.basename(self._spec.source),
             embeds=status.embeds,
-            resume="exact" if status.resume == "exact" else "distribution",
+            resume=status.resume,
             created=self._started // 1000,
             grammars=status.grammars,
             logprobs=status.logprobs,

@@ -103,7 +103,7 @@ class Caps:
 
     context_length: int
     max_running: int
-    resume: Literal["exact", "distribution"]
+    resume: Literal["exact", "distribution", "none"]
     embeds: bool
     device: str
     grammars: frozenset[GrammarKind] = frozenset()

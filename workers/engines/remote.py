@@ -69,7 +69,7 @@ class RemoteEngine:
         self.caps = Caps(
             context_length=endpoint.context_length or 0,
             max_running=max_running or endpoint.max_running or DEFAULT_RUNNING,
-            resume="distribution",
+            resume="distribution" if endpoint.resume == "prefill" else "none",
             embeds=False,
             device=endpoint.host,
             grammars=self._provider.grammars,

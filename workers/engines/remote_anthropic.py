@@ -7,7 +7,6 @@ from itertools import groupby
 from typing import Any
 
 import anthropic
-import orjson
 
 from queuechat.dialects.calling import object_of
 from queuechat.dialects.speech import ContentDelta, Part, ReasoningDelta, ToolArguments, ToolStart
@@ -16,7 +15,7 @@ from queuechat.errors import InvalidRequest
 from queuechat.protocol import GrammarKind, Job
 from workers.endpoints import Endpoint
 from workers.engines.base import Usage
-from workers.engines.remote_provider import Closing, data_url, given, refuse
+from workers.engines.remote_provider import Closing, data_url, given, loaded, refuse
 
 DEFAULT_TOKENS = 4096  #: of an answer: Anthropic wants a limit, and a request may have none
 _UNKNOWN = ("seed", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "logit_bias")
@@ -78,7 +77,7 @@ class AnthropicProvider:
             refuse([] if self._configured else ["reasoning_effort"], {"reasoning_effort"})
             config["effort"] = effort
         if job.grammar is not None:
-            config["format"] = {"type": "json_schema", "schema": orjson.loads(job.grammar.text)}
+            config["format"] = {"type": "json_schema", "schema": loaded(job.grammar)}
         return {"output_config": config} if config else {}
 
     async def stream(self, request: dict[str, Any]) -> AsyncGenerator[Part | Closing, None]:

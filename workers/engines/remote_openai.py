@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 import openai
-import orjson
 
 from queuechat.dialects.speech import ContentDelta, Part, ReasoningDelta, RefusalDelta, ToolArguments, ToolStart
 from queuechat.elsewhere import ContentFiltered
@@ -14,7 +13,7 @@ from queuechat.errors import UnsupportedParameter
 from queuechat.protocol import Grammar, GrammarKind, Job
 from workers.endpoints import Endpoint
 from workers.engines.base import Usage
-from workers.engines.remote_provider import Closing, data_url, given, refuse, seed_of
+from workers.engines.remote_provider import Closing, data_url, given, loaded, refuse, seed_of
 
 _EXTRAS = ("top_k", "min_p", "repetition_penalty")
 _JSON: frozenset[GrammarKind] = frozenset({"json_schema", "json_object"})
@@ -129,13 +128,14 @@ def _image(image: str) -> dict[str, Any]:
 
 
 def _format(grammar: Grammar) -> dict[str, Any]:
+    """Strict, since else a provider would only try to keep to a schema."""
     if grammar.kind == "json_object":
         return {"response_format": {"type": "json_object"}}
     if grammar.kind == "json_schema":
-        schema = {"name": "answer", "schema": orjson.loads(grammar.text), "strict": True}
+        schema = {"name": "answer", "schema": loaded(grammar), "strict": True}
         return {"response_format": {"type": "json_schema", "json_schema": schema}}
     if grammar.kind == "choice":
-        return {"structured_outputs": {"choice": orjson.loads(grammar.text)}}
+        return {"structured_outputs": {"choice": loaded(grammar)}}
     return {"structured_outputs": {"grammar" if grammar.kind == "lark" else grammar.kind: grammar.text}}
 
 

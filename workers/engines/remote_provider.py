@@ -6,9 +6,11 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Protocol
 
+import orjson
+
 from queuechat.dialects.speech import Part
-from queuechat.errors import UnsupportedParameter
-from queuechat.protocol import GrammarKind, Job, Sampling
+from queuechat.errors import InvalidRequest, UnsupportedParameter
+from queuechat.protocol import Grammar, GrammarKind, Job, Sampling
 from workers.engines.base import Usage
 
 _MAGIC = {"iVBORw0KGgo": "png", "/9j/": "jpeg", "R0lGOD": "gif", "UklGR": "webp"}  # how their base64 begins
@@ -70,6 +72,14 @@ def refuse(names: Sequence[str], params: dict[str, Any] | frozenset[str] | set[s
     for name in names:
         if name in params:
             raise UnsupportedParameter(f"the provider of this model takes no `{name}`: leave it out", param=name)
+
+
+def loaded(grammar: Grammar) -> Any:
+    """Its JSON. Raises InvalidRequest where it is none."""
+    try:
+        return orjson.loads(grammar.text)
+    except orjson.JSONDecodeError:
+        raise InvalidRequest(f"the {grammar.kind} is not JSON", param="response_format") from None
 
 
 def data_url(image: str) -> tuple[str, str]:

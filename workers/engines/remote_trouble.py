@@ -78,6 +78,8 @@ def _wrong(told: Mapping[str, Any], status: int) -> InvalidRequest:
     message = str(told.get("message") or f"the provider of this model refuses this request (HTTP {status})")
     param = told.get("param")
     param = param if isinstance(param, str) else None
+    if param and param.startswith(("response_format.", "structured_outputs.")):
+        param = "response_format"  # as all engines say it of a form
     known = from_wire(str(told.get("code")), message, param)
     return known if isinstance(known, InvalidRequest) else InvalidRequest(message, param=param)
 
