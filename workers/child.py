@@ -22,6 +22,7 @@ import uvloop
 
 from queuechat import logs
 from queuechat.bus import Bus
+from queuechat.dialects.order import BYTES
 from queuechat.errors import EngineDied, Misconfigured, QueuechatError
 from queuechat.protocol import Reason
 from workers.consumer import Consumer
@@ -176,11 +177,12 @@ class Child:
         }
 
     async def _report(self, consumer: Consumer) -> None:
+        unit = BYTES if consumer.engine.caps.units == "bytes" else 1
         while True:
             self._tell(
                 {
                     "steps": consumer.steps,
-                    "tokens": consumer.tokens,
+                    "tokens": consumer.tokens // unit,
                     "running": len(consumer.held),
                     "working": consumer.working,
                 }

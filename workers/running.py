@@ -35,10 +35,10 @@ class _Held:
         """Every item that this owner has published, in order."""
         return list(self._sent)
 
-    def fail(self, error: QueuechatError, prompt_tokens: int = 0) -> None:
+    def fail(self, error: QueuechatError, prompt_tokens: int = 0, generated: int | None = None) -> None:
         """End it with an error that the client sees."""
         failure = Failure(error.code, error.message, error.param)
-        self._end = End(Reason.ERROR, self.offset, prompt_tokens=prompt_tokens, error=failure)
+        self._end = End(Reason.ERROR, self.offset, "", prompt_tokens, failure, generated=generated)
 
     def _cut(self, reason: Reason, offset: int, prompt_tokens: int, generated: int | None = None) -> None:
         """End it at `offset`: Redis took nothing from there on."""
@@ -64,6 +64,7 @@ class Generation(_Held):
         self._fresh: list[int] = []
         self._logprobs: list[Logprob] = []  # of the fresh ones
         self._finished: Reason | None = None
+        self._failure: QueuechatError | None = None
         self._usage: Usage | None = None
         self._met = ""  # the stop string, where the engine tells it
         self._likely: list[Logprob] = []  # of the prompt, until it is said
@@ -104,7 +105,7 @@ class Generation(_Held):
         if event.reason != "error":
             self.finished(Reason(event.reason), event.usage, event.stop)
         elif event.failure:
-            self.fail(event.failure)
+            self._failure, self._finished = event.failure, Reason.ERROR
         elif event.retryable:
             raise EngineDied(event.error)
         else:
@@ -126,9 +127,12 @@ class Generation(_Held):
 
     def end(self) -> End | None:
         if self._end is None and self._finished is not None and not self._fresh and not self.unscored:
+            read, generated = self._spent(self.offset)
+            if self._failure:  # what it said before counts, if it said anything
+                self.fail(self._failure, *((read, generated) if self.offset else (0, generated)))
+                return self._end
             reason = self.verdict if self._finished is Reason.CANCELLED and self.verdict else self._finished
             tail = self._transcript.finish()
-            read, generated = self._spent(self.offset)
             met = self._transcript.met or self._met
             self._end = End(reason, self.offset, tail, read, stop=met, prompt=self._likely, generated=generated)
         return self._end

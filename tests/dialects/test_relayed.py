@@ -21,7 +21,7 @@ from queuechat.dialects.speech import (
     ToolStart,
 )
 from queuechat.dialects.speech.parts import joined
-from queuechat.dialects.speech.relayed import Marker, is_marked
+from queuechat.dialects.speech.relayed import Marker, Prose, is_marked
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=[chr(c) for c in range(0xFDD0, 0xFDD6)]))
 SAID = st.one_of(*[st.builds(kind, TEXT.filter(bool)) for kind in (ContentDelta, ReasoningDelta, RefusalDelta)])
@@ -73,6 +73,13 @@ def test_content_alone_has_no_mark() -> None:
     assert marked([ContentDelta("a"), ContentDelta("b")]) == "ab"
     assert not is_marked("ab")
     assert is_marked(marked([ReasoningDelta("a")]))
+
+
+def test_a_person_reads_thoughts_in_a_tag_and_nothing_of_the_marks() -> None:
+    text = marked([ReasoningDelta("Hm"), ReasoningDelta("m."), ContentDelta("Yes."), RefusalDelta(" No.")])
+    prose = Prose()
+    assert "".join(prose.feed(character) for character in text) == "<think>Hmm.</think>\n\nYes. No."
+    assert Prose().feed("<think>as it is</think> x") == "<think>as it is</think> x"
 
 
 def test_calls_that_are_written_at_the_same_time_are_told_one_after_the_other() -> None:

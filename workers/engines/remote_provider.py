@@ -47,8 +47,10 @@ class Provider(Protocol):
 
 
 def given(job: Job) -> dict[str, Any]:
-    """The fields of the sampling that the request has set to something that has an effect, and what they are."""
-    values = {name: getattr(job.sampling, name) for name in job.given}
+    """The fields of the sampling that the request has set to something that has an effect, and what they are. What is
+    not as it is anyway was set, but for the seed, which front ends draw."""
+    names = {*job.given, *all_given(job.sampling)} - ({"seed"} - set(job.given))
+    values = {name: getattr(job.sampling, name) for name in sorted(names)}
     harmless = {"top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "logit_bias"}
     return {name: v for name, v in values.items() if name not in harmless or v != getattr(_NEUTRAL, name)}
 

@@ -147,3 +147,20 @@ class Unmarker:
     @property
     def _muted(self) -> bool:
         return 0 < self._most < self.count
+
+
+class Prose:
+    """Text to what a person reads: thoughts in a tag, a refusal as any words. Text of other models stays as it is."""
+
+    def __init__(self) -> None:
+        self._parts = Unmarker("")
+        self._thinks = False
+
+    def feed(self, text: str) -> str:
+        return "".join(self._told(part) for part in self._parts.feed(text))
+
+    def _told(self, part: Part) -> str:
+        thinks, before = isinstance(part, ReasoningDelta), self._thinks
+        self._thinks = thinks
+        words = part.name if isinstance(part, ToolStart) else part.text
+        return ("" if thinks == before else "<think>" if thinks else "</think>\n\n") + words
