@@ -39,6 +39,12 @@ class Recommended(_Strict):
     max_new_tokens: Count | None = None
     extra_body: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def sampling(self) -> dict[str, float]:
+        """What of it draws tokens; a `top_p` of 1 asks for nothing, and some models want none beside a temperature."""
+        told = {"temperature": self.temperature, "top_p": None if self.top_p == 1 else self.top_p}
+        return {name: value for name, value in told.items() if value is not None}
+
 
 class Endpoint(_Strict):
     """One entry. The arena's keys of FastChat mean nothing here, but for `vision-arena`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Literal
 
 import openai
 import pytest
@@ -240,25 +240,26 @@ async def test_half_a_surrogate_pair_does_no_harm(site: Site, relay: Consumer, m
     assert (await content(site, model)) in ("?", "\ufffd")
 
 
+@pytest.mark.parametrize("lane", ["jobs", "bulk"])
 async def test_no_more_is_taken_than_the_provider_may_be_asked_for(
-    site: Site, bus: Bus, model: str, provider: Provider, entry: dict[str, Any]
+    site: Site, bus: Bus, model: str, provider: Provider, entry: dict[str, Any], lane: Literal["jobs", "bulk"]
 ) -> None:
     async with relaying(bus, model, **entry, rpm=1) as consumer:
         await provider.reply(streaming(*saying("first")))
         assert await content(site, model) == "first"
-        job = Job(new_id(), model, messages=HI)
+        job = Job(new_id(), model, messages=HI, lane=lane)
         await bus.enqueue([job], limit=10, grace_s=0)
         await provider.reply(streaming(*saying("second")))
         turn = consumer._claimer._turn
         consumer._woken()
         while consumer._claimer._turn == turn:
             await asyncio.sleep(0.01)
-        assert (await bus.depth(model)).waiting == 1
+        depth = await bus.depth(model)
+        assert depth.waiting + depth.bulk_waiting == 1
         consumer.engine._pace._clock = lambda: 10**9  # type: ignore[attr-defined]
         consumer._wake.set()
-        while (await bus.depth(model)).waiting or consumer.held:
+        while len(provider.asked) < 2 or consumer.held:
             await asyncio.sleep(0.01)
-    assert len(provider.asked) == 2
 
 
 def test_pauses_grow_and_differ() -> None:

@@ -60,11 +60,9 @@ class AnthropicProvider:
         return body | ({"stop_sequences": job.stop} if job.stop else {})
 
     def _sampling(self, job: Job) -> dict[str, Any]:
-        recommended = self._endpoint.recommended_config
-        usual = {"temperature": recommended.temperature, "top_p": recommended.top_p}
         asked = given(job)
         refuse(_UNKNOWN, asked)
-        return {name: value for name, value in usual.items() if value is not None} | asked
+        return self._endpoint.recommended_config.sampling | asked
 
     def _output(self, job: Job) -> dict[str, Any]:
         template = dict(job.template_args)

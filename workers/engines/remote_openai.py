@@ -48,15 +48,13 @@ class OpenAIProvider:
         return body | (self._chat(job, delivered) if chats else self._prompt(job, delivered))
 
     def _sampling(self, job: Job) -> dict[str, Any]:
-        recommended = self._endpoint.recommended_config
-        usual = {"temperature": recommended.temperature, "top_p": recommended.top_p}
         asked = given(job)
         refuse([name for name in _EXTRAS if name not in self._takes], asked)
         if "seed" in asked:
             asked["seed"] = seed_of(job.sampling)
         if "logit_bias" in asked:
             asked["logit_bias"] = {str(id): bias for id, bias in job.sampling.logit_bias.items()}
-        return {name: value for name, value in usual.items() if value is not None} | asked
+        return self._endpoint.recommended_config.sampling | asked
 
     def _asked_for(self, job: Job) -> dict[str, Any]:
         body: dict[str, Any] = {}
