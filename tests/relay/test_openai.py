@@ -102,7 +102,8 @@ async def test_streamed_calls_keep_their_shape_and_must_be_made_where_that_is_as
         )
         claim = await hand.tell('[{"name": "weather", "arguments": {"city"', ': "Ulm"}}]')
         deltas = [chunk.choices[0] async for chunk in await opened if chunk.choices]
-    assert claim.job.grammar is not None  # the far side was told that a call must be made, and holds the answer to it
+    assert claim.job.grammar is not None  # the far side was told that one call must be made, and holds the answer to it
+    assert '"maxItems":1' in claim.job.grammar.text
     calls = [call for choice in deltas for call in choice.delta.tool_calls or []]
     assert next((call.id is not None, call.function.name) for call in calls) == (True, "weather")
     assert "".join(call.function.arguments or "" for call in calls) == '{"city": "Ulm"}'
