@@ -11,7 +11,8 @@ import openai
 import pytest
 
 from queuechat.bus import Bus
-from queuechat.protocol import Job, new_id
+from queuechat.client import Client
+from queuechat.protocol import End, Job, new_id
 from tests.api.site import Site
 from tests.relay.provider import Provider, Reply, delta, refusing, saying, streaming
 from tests.relay.relaying import ask, relaying
@@ -260,6 +261,16 @@ async def test_no_more_is_taken_than_the_provider_may_be_asked_for(
         consumer._wake.set()
         while len(provider.asked) < 2 or consumer.held:
             await asyncio.sleep(0.01)
+
+
+async def test_a_job_that_makes_no_sense_ends_alone(bus: Bus, relay: Consumer, model: str) -> None:
+    job = Job(new_id(), model, messages=[{"role": "user", "content": [{"type": "image"}]}])  # there is none
+    async with Client(bus) as client:
+        end = [event async for event in client.ask(job)][-1]
+    assert isinstance(end, End)
+    assert end.error is not None
+    assert "cannot be passed on" in end.error.message
+    assert relay.held == {}
 
 
 def test_pauses_grow_and_differ() -> None:

@@ -98,7 +98,13 @@ class RemoteEngine:
         refuse_beyond(prompt, self.caps)
         refuse_unknown([*prompt.prompt_ids, *prompt.prefix_ids], SIZE, param="prompt")
         answer = self._answer(prompt)
-        self._provider.request(answer.job, "", answer.limit)  # what cannot be asked is told at once
+        try:
+            self._provider.request(answer.job, "", answer.limit)  # what cannot be asked is told at once
+        except QueuechatError:
+            raise
+        except Exception as error:  # what one request holds must never end the worker of the others
+            log.exception("request %s cannot be passed on", prompt.id)
+            raise QueuechatError(f"this request cannot be passed on ({type(error).__name__})") from error
         task = asyncio.create_task(self._relay(answer), name=f"relay {prompt.id}")
         self._loop, self._tasks[prompt.id] = task.get_loop(), task
         task.add_done_callback(lambda _: self._ended(prompt.id, task))
