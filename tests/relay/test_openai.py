@@ -14,8 +14,9 @@ from PIL import Image
 from queuechat.bus import Bus
 from queuechat.protocol import Failure, Reason
 from tests.api.hand import Hand
-from tests.api.site import Site
+from tests.api.site import Site, a_site
 from tests.relay.relaying import ask, relaying
+from tests.servers import opened
 
 HI: list[Any] = [{"role": "user", "content": "Hi"}]
 WEATHER: dict[str, Any] = {
@@ -49,10 +50,10 @@ async def test_a_chat_is_answered_there_and_charged_as_it_was_counted_there(
 
 async def test_a_stream_comes_as_it_is_written(site: Site, far: Site, bus: Bus, model: str, hand: Hand) -> None:
     async with relaying(bus, model, **endpoint(far)):
-        opened = asyncio.create_task(ask(site, model, HI, stream=True, stream_options={"include_usage": True}))
+        opening = asyncio.create_task(ask(site, model, HI, stream=True, stream_options={"include_usage": True}))
         claim = await hand.one()
         await hand.say(claim, "one")
-        stream = await opened
+        stream = await opening
         texts: list[str] = []
         async for chunk in stream:
             if chunk.choices and chunk.choices[0].delta.content:
@@ -89,7 +90,7 @@ async def test_streamed_calls_keep_their_shape_and_must_be_made_where_that_is_as
     site: Site, far: Site, bus: Bus, model: str, hand: Hand
 ) -> None:
     async with relaying(bus, model, **endpoint(far)):
-        opened = asyncio.create_task(
+        opening = asyncio.create_task(
             ask(
                 site,
                 model,
@@ -101,7 +102,7 @@ async def test_streamed_calls_keep_their_shape_and_must_be_made_where_that_is_as
             )
         )
         claim = await hand.tell('[{"name": "weather", "arguments": {"city"', ': "Ulm"}}]')
-        deltas = [chunk.choices[0] async for chunk in await opened if chunk.choices]
+        deltas = [chunk.choices[0] async for chunk in await opening if chunk.choices]
     assert claim.job.grammar is not None  # the far side was told that one call must be made, and holds the answer to it
     assert '"maxItems":1' in claim.job.grammar.text
     calls = [call for choice in deltas for call in choice.delta.tool_calls or []]
@@ -249,10 +250,10 @@ async def test_their_error_of_the_user_is_the_users_here(
 
 async def test_who_leaves_here_has_left_there(site: Site, far: Site, bus: Bus, model: str, hand: Hand) -> None:
     async with relaying(bus, model, **endpoint(far)) as consumer:
-        opened = asyncio.create_task(ask(site, model, HI, stream=True))
+        opening = asyncio.create_task(ask(site, model, HI, stream=True))
         claim = await hand.one()
         await hand.say(claim, "one")
-        stream = await opened
+        stream = await opening
         await stream.close()
         assert await hand.cancelled.get() == claim.job.id
         while consumer.held:
@@ -275,3 +276,22 @@ async def test_other_dialects_speak_to_it_too(site: Site, far: Site, bus: Bus, m
         assert (response.output_text, response.output[0].type) == ("Yes", "reasoning")
         assert response.usage is not None
         assert response.usage.output_tokens == 2
+
+
+async def test_a_full_waiting_room_there_is_waited_for_as_long_as_it_says(
+    site: Site, far_redis: str, bus: Bus, model: str
+) -> None:
+    url = f"{far_redis}/7"
+    async with (
+        a_site(url, drain_s=0, queue_limit=1) as full,
+        opened(url) as far_bus,
+        Hand(far_bus, "theirs") as hand,
+        relaying(bus, model, **endpoint(full)) as consumer,
+    ):
+        asked = [asyncio.create_task(ask(site, model, HI)) for _ in range(2)]
+        while consumer.engine.room():  # type: ignore[attr-defined]
+            await asyncio.sleep(0.01)  # until one of them was told to come back later
+        for text in ("one", "two"):
+            await hand.tell(text)
+        answers = [answer.choices[0].message.content for answer in await asyncio.gather(*asked)]
+    assert sorted(answers) == ["one", "two"]
