@@ -36,11 +36,11 @@ _PROVIDERS = {"openai": "OpenAIProvider", "anthropic": "AnthropicProvider"}
 
 @dataclass(slots=True)
 class _Answer:
-    """One that is being relayed. `text` is all that was delivered, by earlier owners too."""
+    """One that is being relayed. `said` is all that was delivered, by earlier owners too, and `offset` its bytes."""
 
     prompt: Prompt
     job: Job
-    text: str
+    said: list[str]
     offset: int
     limit: int | None  # tokens of the whole answer
     marker: Marker | None = None  # of a chat
@@ -51,9 +51,21 @@ class _Answer:
         return part.text if isinstance(part, ContentDelta) else ""
 
     @property
+    def text(self) -> str:
+        return "".join(self.said)
+
+    @property
+    def tokens(self) -> int:
+        """About how many were delivered."""
+        return -(-self.offset // BYTES)
+
+    @property
     def left(self) -> int | None:
         """About how many tokens more it may have."""
-        return None if self.limit is None else self.limit - _tokens(self.text)
+        return None if self.limit is None else self.limit - self.tokens
+
+    def guess(self) -> Usage:
+        return Usage(about(self.job), self.tokens)
 
 
 class RemoteEngine:
@@ -98,13 +110,7 @@ class RemoteEngine:
         refuse_beyond(prompt, self.caps)
         refuse_unknown([*prompt.prompt_ids, *prompt.prefix_ids], SIZE, param="prompt")
         answer = self._answer(prompt)
-        try:
-            self._provider.request(answer.job, "", answer.limit)  # what cannot be asked is told at once
-        except QueuechatError:
-            raise
-        except Exception as error:  # what one request holds must never end the worker of the others
-            log.exception("request %s cannot be passed on", prompt.id)
-            raise QueuechatError(f"this request cannot be passed on ({type(error).__name__})") from error
+        self._check(answer)
         task = asyncio.create_task(self._relay(answer), name=f"relay {prompt.id}")
         self._loop, self._tasks[prompt.id] = task.get_loop(), task
         task.add_done_callback(lambda _: self._ended(prompt.id, task))
@@ -143,6 +149,16 @@ class RemoteEngine:
         self._wake.set()
         self._goodbye = asyncio.ensure_future(self._provider.close())
 
+    def _check(self, answer: _Answer) -> None:
+        """What cannot be asked is told before anything is."""
+        try:
+            self._provider.request(answer.job, "", answer.limit)
+        except QueuechatError:
+            raise
+        except Exception as error:  # what one request holds must never end the worker of the others
+            log.exception("request %s cannot be passed on", answer.prompt.id)
+            raise QueuechatError(f"this request cannot be passed on ({type(error).__name__})") from error
+
     # -- one answer ------------------------------------------------------------------------------------------------
 
     def _answer(self, prompt: Prompt) -> _Answer:
@@ -155,14 +171,14 @@ class RemoteEngine:
         text = self.vocabulary.decode(prompt.prefix_ids)
         limit = self._endpoint.recommended_config.max_new_tokens if job.max_tokens is None else job.max_tokens
         marker = Marker() if job.messages is not None else None
-        return _Answer(prompt, job, text, len(prompt.prefix_ids), limit, marker=marker)
+        return _Answer(prompt, job, [text] if text else [], len(prompt.prefix_ids), limit, marker=marker)
 
     async def _relay(self, answer: _Answer) -> Finished:
         """Ask until there is an answer, or no sense in it."""
         tries = 0
         while True:
             if answer.left is not None and answer.left <= 0:
-                return Finished(answer.prompt.id, "length", usage=_guess(answer))
+                return Finished(answer.prompt.id, "length", usage=answer.guess())
             self._refuse_to_contradict(answer)
             try:
                 return await self._ask(answer)
@@ -183,14 +199,14 @@ class RemoteEngine:
             can = isinstance(job.prompt, str)
         else:
             can = prefills and not (is_marked(answer.text) or job.grammar or job.must_call)
-        if answer.text and not can:
+        if answer.said and not can:
             raise ProviderFailed(
                 "the answer broke off, and the provider of this model cannot go on from what was delivered: ask again"
             )
 
     async def _ask(self, answer: _Answer) -> Finished:
         """Raises Hitch when another try may help, a QueuechatError when not."""
-        before = answer.text
+        before, tokens = answer.text, answer.tokens
         skip = before[len(before.rstrip()) :] if answer.job.messages is not None else ""
         request = self._provider.request(answer.job, before.removesuffix(skip), answer.left)
         spent = self._pace.begin(about(answer.job) + (answer.left or 0))
@@ -198,7 +214,7 @@ class RemoteEngine:
             async with aclosing(self._provider.stream(request)) as told:
                 async for one in told:
                     if isinstance(one, Closing):
-                        return self._finish(answer, one, _tokens(before), spent)
+                        return self._finish(answer, one, tokens, spent)
                     text = answer.told(one)
                     if skip and text:  # it was told the answer without the space at its end, and may say that again
                         text, skip = _less(text, skip)
@@ -216,14 +232,14 @@ class RemoteEngine:
         if not ids:
             return
         self._post(Tokens(answer.prompt.id, answer.offset, ids))
-        answer.text += text
+        answer.said.append(text)
         answer.offset += len(ids)
 
     def _finish(self, answer: _Answer, closing: Closing, before: int, spent: Spent) -> Finished:
         """What was delivered before this request was read by the provider as a part of its prompt."""
         if answer.marker:
             self._say(answer, answer.marker.finish())
-        usage = _guess(answer)
+        usage = answer.guess()
         if told := closing.usage:
             spent.tokens = told.prompt_tokens + told.tokens
             usage = Usage(max(told.prompt_tokens - before, 0), told.tokens + before)
@@ -245,15 +261,6 @@ class RemoteEngine:
     def _post(self, event: Tokens | Finished) -> None:
         self._ready.append(event)
         self._wake.set()
-
-
-def _tokens(text: str) -> int:
-    """About how many tokens a text has."""
-    return -(-len(text.encode(errors="replace")) // BYTES)
-
-
-def _guess(answer: _Answer) -> Usage:
-    return Usage(about(answer.job), _tokens(answer.text))
 
 
 def _less(text: str, skip: str) -> tuple[str, str]:
