@@ -80,7 +80,11 @@ class Exchange:
             return None
         begun = self._worded or self.tally.generated
         read = self.tally.prompt_tokens or (self._order.prompt_tokens if begun else 0)
-        return read + (0 if self._order.embeds else max(self._answer.tokens, self.tally.generated))
+        if self._order.embeds:
+            return read
+        if self._order.unit > 1 and self._answer.ended:
+            return read + self.tally.generated
+        return read + max(-(-self._answer.tokens // self._order.unit), self.tally.generated)
 
     def _goes_on(self) -> bool:
         return self._answer is not None and self._answer.outlives and not self._answer.ended and not self._told
@@ -182,7 +186,7 @@ class Exchange:
     def _end(self, index: int, end: End) -> None:
         self.tally.add(index, end)
         if not self.replayed:
-            self._house.metrics.end(self._order.model, end, 0 if self._order.embeds else end.offset)
+            self._house.metrics.end(self._order.model, end, 0 if self._order.embeds else end.tokens)
             self._house.metrics.e2e.labels(self._order.model).observe(self._age())
 
     def _age(self) -> float:

@@ -22,7 +22,7 @@ class ModelCard:
     embeds: bool = False
     tool_format: str = ""  #: how it writes calls of tools
     reasoning: str = ""  #: the tag around its thoughts
-    resume: Literal["exact", "distribution"] = "distribution"
+    resume: Literal["exact", "distribution", "none"] = "distribution"  #: what an answer that was cut goes on with
     created: int = 0
     grammars: list[str] = field(default_factory=list)  #: kinds of grammar that it can be held to
     logprobs: bool = False
@@ -31,6 +31,11 @@ class ModelCard:
     scores: bool = False  #: whether it tells the log probabilities of prompts
     fim: bool = False  #: whether it fills in the middle, between a prompt and a suffix
     vision: bool = False  #: whether messages may have images
+
+    @property
+    def relayed(self) -> bool:
+        """Whether a provider elsewhere answers, so that the answer comes as text whose parts are marked."""
+        return self.engine == "remote"
 
     def encode(self) -> bytes:
         return VERSION + orjson.dumps(asdict(self))

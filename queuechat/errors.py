@@ -36,6 +36,10 @@ QueuechatError
 │   ├── JobFailed                  given up: it killed its workers, or its engine refused it
 │   ├── StreamDiverged             the log is not the one that was read before
 │   └── StateLost                  the job is gone from Redis
+├── ProviderFailed                 (queuechat.elsewhere) who serves this model elsewhere did not answer, or broke off
+│   ├── ProviderBusy               it has too much to do
+│   └── ProviderRefused            it does not know us, or our model
+├── ContentFiltered                (queuechat.elsewhere) it has withheld the answer
 ├── LeaseLost                      somebody else runs it now
 ├── EngineDied                     the engine lost everything it was running
 └── Misconfigured                  a setting, a file or a server cannot work; the message says what to do

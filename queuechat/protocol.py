@@ -79,6 +79,11 @@ class Job:
     suffix: str | None = None  #: what follows the answer, for models that fill in the middle
     images: list[str] = field(default_factory=list)  #: base64 of image files, in the order of their parts in messages
     heaped: bool = False  #: nobody reads along: its tokens may be published a heap at a time
+    #: Of models that a provider elsewhere serves, who is asked in his own words: which fields of `sampling` the request
+    #: itself has set, whether its answer must call a tool, and how many calls it may have (0: any number).
+    given: list[str] = field(default_factory=list)
+    must_call: bool = False
+    most_calls: int = 0
 
     def encode(self) -> bytes:
         body = chosen(self) | {"sampling": chosen(self.sampling, "logit_bias")}
@@ -160,7 +165,9 @@ class Times:
 @dataclass(frozen=True, slots=True)
 class End:
     """The last word of every job. `offset` is the number of tokens (or items) delivered, `text` what was held back,
-    `stop` the stop string that was met; `prompt` is as in a chunk, of an answer that has none."""
+    `stop` the stop string that was met; `prompt` is as in a chunk, of an answer that has none. `generated` is how many
+    tokens were written where offsets count something else: the answers of providers elsewhere come as text, and theirs
+    count bytes."""
 
     reason: Reason
     offset: int = 0
@@ -171,10 +178,18 @@ class End:
     read: Read | None = None
     stop: str = ""
     prompt: list[Logprob] = field(default_factory=list)
+    generated: int | None = None
+
+    @property
+    def tokens(self) -> int:
+        """How many were written."""
+        return self.offset if self.generated is None else self.generated
 
     def encode_verdict(self) -> bytes:
         """The worker's part; Redis adds offset and times when it ends the job."""
         body: dict[str, Any] = {"reason": self.reason.value, "prompt_tokens": self.prompt_tokens}
+        if self.generated is not None:
+            body["generated"] = self.generated
         if self.text:
             body["text"] = self.text
         if self.stop:
@@ -209,6 +224,7 @@ def decode_event(raw: bytes) -> Chunk | End:
         read=Read(**verdict["read"]) if "read" in verdict else None,
         stop=verdict.get("stop", ""),
         prompt=[Logprob.unpack(packed) for packed in verdict.get("prompt", [])],
+        generated=verdict.get("generated"),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+import queuechat.elsewhere  # noqa: F401 - a code may be of its branch
 from queuechat.errors import QueuechatError, tree
 
 VERSION = b"1"

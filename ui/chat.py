@@ -16,6 +16,7 @@ from typing import Any
 
 from queuechat.answer import Answer, Event, Waiting
 from queuechat.client import Client
+from queuechat.dialects.speech.relayed import Prose
 from queuechat.errors import BusUnavailable, DeadlineExceeded, QueuechatError
 from queuechat.protocol import Chunk, End, Job, Reason, Sampling, new_id
 
@@ -105,6 +106,7 @@ class Progress:
     end: End | None = None
     asked_at: float = field(default_factory=time.monotonic)
     first_at: float = 0.0
+    prose: Prose = field(default_factory=Prose)
 
     def accept(self, event: Event) -> None:
         """Take one event into account."""
@@ -112,7 +114,7 @@ class Progress:
             self.place, self.eta_s = event.place, event.eta_s
             return
         self.place = 0
-        self.text += event.text
+        self.text += self.prose.feed(event.text)
         if isinstance(event, Chunk):
             self.tokens = event.end
             self.first_at = self.first_at or time.monotonic()

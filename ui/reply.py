@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from queuechat.client import failure_of
+from queuechat.dialects.order import BYTES
 from queuechat.errors import NoWorker, QueuechatError
 from queuechat.protocol import Reason
 from ui import wording
@@ -53,15 +54,17 @@ async def _frames(
 ) -> AsyncGenerator[Frame, None]:
     if not options.model:
         raise NoWorker(wording.NO_MODEL)
-    model = (await desk.roster.resolve(options.model)).card.name
-    job = job_of(conversation, replace(options, model=model), deadline_s=desk.deadline_s)
+    card = (await desk.roster.resolve(options.model)).card
+    job = job_of(conversation, replace(options, model=card.name), deadline_s=desk.deadline_s)
+    if card.relayed and options.seed is not None:
+        job = replace(job, given=["seed"])
     async with aclosing(follow(desk.client, job, stop)) as steps:
         async for progress in steps:
-            yield frame_of(conversation[-1].question, progress, model)
+            yield frame_of(conversation[-1].question, progress, card.name, BYTES if card.relayed else 1)
 
 
-def frame_of(question: str, progress: Progress, model: str) -> Frame:
-    """What to show of this progress."""
+def frame_of(question: str, progress: Progress, model: str, unit: int = 1) -> Frame:
+    """What to show of this progress; `unit` is how many of what it counts are about one token."""
     exchange = Exchange(question, answer=progress.text)
     if progress.end:
         stopped = progress.end.reason is Reason.CANCELLED  # by the reader: what there is, is the answer
@@ -70,4 +73,4 @@ def frame_of(question: str, progress: Progress, model: str) -> Frame:
         return Frame(replace(exchange, footer=wording.footer_line(progress.end, model), notice=notice))
     if not progress.text:
         return Frame(exchange, pending=wording.waiting_line(progress.place, progress.eta_s))
-    return Frame(exchange, live=wording.live_line(progress.tokens, progress.writing_s))
+    return Frame(exchange, live=wording.live_line(progress.tokens // unit, progress.writing_s))

@@ -67,8 +67,8 @@ def footer_line(end: End, model: str) -> str:
     """The line under an answer, all of it by Redis' clock."""
     parts = [_ending(end.reason), *_intervals(end.times)]
     if end.times.first:
-        parts.append(rate_of(end.offset, (end.times.ended - end.times.first) / 1000))
-    parts += [count(end.offset, "token"), model]
+        parts.append(rate_of(end.tokens, (end.times.ended - end.times.first) / 1000))
+    parts += [count(end.tokens, "token"), model]
     return " · ".join(part for part in parts if part)
 
 

@@ -22,15 +22,18 @@ import uvloop
 
 from queuechat import logs
 from queuechat.bus import Bus
+from queuechat.dialects.order import BYTES
 from queuechat.errors import EngineDied, Misconfigured, QueuechatError
 from queuechat.protocol import Reason
 from workers.consumer import Consumer
+from workers.endpoints import endpoint_of
 from workers.engines.base import Caps, Engine
 from workers.models import Spec
 from workers.process import EX_CONFIG, EX_ENGINE
 from workers.prompting import Speech
+from workers.relaying import Relay
 from workers.text.abilities import reasoning_of, tool_format_of
-from workers.text.named import ChatFormat, chat_format
+from workers.text.named import chat_format
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +49,7 @@ def build(spec: Spec) -> Engine:
     try:
         return _BUILDERS[spec.engine](spec)
     except ModuleNotFoundError as error:
-        extra = {"transformers": "worker", "llamacpp": "llamacpp"}.get(spec.engine, "all")
+        extra = {"transformers": "worker", "llamacpp": "llamacpp", "remote": "remote"}.get(spec.engine, "all")
         raise Misconfigured(
             f"engine {spec.engine!r} needs {error.name}, which is not installed: pip install 'queuechat[{extra}]'"
         ) from error
@@ -108,22 +111,31 @@ def _llamacpp(spec: Spec) -> Engine:
     return engine
 
 
-def speech_of(engine: Engine, form: ChatFormat, spec: Spec) -> Speech:
+def speech_of(engine: Engine, spec: Spec) -> Speech:
     """How its model speaks: as the spec says, else as the chat template tells.
 
     Raises:
         Misconfigured: the template is not valid Jinja, or has no place for tools that it should render.
     """
+    if spec.engine == "remote":
+        return Relay(engine.vocabulary, thinks=bool(spec.endpoint.get("reasoning")))
+    form = chat_format(spec.chat_template, engine.vocabulary.chat_template, spec.source)
     tool_format = tool_format_of(form.template, spec.tool_format)
     thoughts = reasoning_of(form.template, spec.reasoning)
     return Speech(engine.vocabulary, form.template, tool_format, thoughts, form.stop)
 
 
-_BUILDERS = {"echo": _echo, "transformers": _transformers, "llamacpp": _llamacpp}
+def _remote(spec: Spec) -> Engine:
+    endpoint = endpoint_of(spec.endpoint, spec.model)
+    engine: Engine = import_module("workers.engines.remote").RemoteEngine(endpoint, max_running=spec.max_running)
+    return engine
+
+
+_BUILDERS = {"echo": _echo, "transformers": _transformers, "llamacpp": _llamacpp, "remote": _remote}
 
 
 def _told(caps: Caps, speech: Speech) -> dict[str, Any]:
-    abilities = {"generates": caps.generates, "chats": caps.generates and bool(speech.template)}
+    abilities = {"generates": caps.generates, "chats": caps.generates and speech.chats}
     abilities |= {"scores": caps.scores, "fim": speech.fim is not None, "vision": caps.vision}
     return {"tool_format": speech.tool_format, "reasoning": speech.reasoning, "abilities": abilities}
 
@@ -144,8 +156,7 @@ class Child:
         try:
             bus = await Bus(spec.redis_url, patience_s=math.inf).open()
             await asyncio.to_thread(engine.start)
-            form = chat_format(spec.chat_template, engine.vocabulary.chat_template, spec.source)
-            speech = speech_of(engine, form, spec)
+            speech = speech_of(engine, spec)
             self._consumer = Consumer(bus, engine, speech, model=spec.model, worker=spec.worker, life=spec.life)
             self._tell(self._ready(engine) | _told(engine.caps, speech))
             reporting = asyncio.create_task(self._report(self._consumer), name="status")
@@ -170,11 +181,12 @@ class Child:
         }
 
     async def _report(self, consumer: Consumer) -> None:
+        unit = BYTES if consumer.engine.caps.units == "bytes" else 1
         while True:
             self._tell(
                 {
                     "steps": consumer.steps,
-                    "tokens": consumer.tokens,
+                    "tokens": consumer.tokens // unit,
                     "running": len(consumer.held),
                     "working": consumer.working,
                 }

@@ -12,12 +12,12 @@ import time
 
 from queuechat import keys
 from queuechat.bus import Bus, Claim, Claims, Item, Verdict
-from queuechat.errors import EngineDied, InvalidRequest, QueuechatError
+from queuechat.errors import EngineDied, QueuechatError
 from queuechat.failpoints import failpoint
 from queuechat.protocol import End, Reason
 from workers.beside import MAX_READINGS, Beside
 from workers.claiming import Claimer
-from workers.engines.base import Engine, Finished, Step, Tokens
+from workers.engines.base import Engine, Paced, Step, Tokens
 from workers.intake import Held, Intake
 from workers.outbox import Outbox
 from workers.prompting import Speech
@@ -108,10 +108,15 @@ class Consumer:
             fresh = [held for held in self.held.values() if not held.proven]
             trying = any(held.claim.suspect for held in fresh)
             placed = self._placed
-            free = 0 if trying else self.engine.caps.max_running - placed
+            free = 0 if trying else self._free(placed)
             due, self._readings_due = self._readings_due and not trying, False
             # A part of what is free at a time, so that workers that wake together share a burst.
-            rooms = (-(-free // 4), self._bulk_room - placed, len(fresh), MAX_READINGS - (len(self.held) - placed))
+            rooms = (
+                -(-free // 4),
+                min(self._bulk_room - placed, free),
+                len(fresh),
+                MAX_READINGS - (len(self.held) - placed),
+            )
             claims = await self._claimer.take(*rooms) if free > 0 or due else Claims()
             self._held_back = trying or claims.held_back
             for claim in claims:
@@ -125,6 +130,10 @@ class Consumer:
             except TimeoutError:
                 self._readings_due = True  # handed back by another worker, or its wake-up was lost
         await asyncio.Event().wait()
+
+    def _free(self, placed: int) -> int:
+        free = self.engine.caps.max_running - placed
+        return min(free, self.engine.room()) if isinstance(self.engine, Paced) else free
 
     async def _take(self, claim: Claim) -> None:
         held = await self._intake.take(claim)
@@ -175,7 +184,7 @@ class Consumer:
                 held.add(event.ids, event.logprobs)
             else:
                 del self._sequences[event.id]
-                _finished(held, event)
+                held.ended(event)
             self._mark(held)
 
     def _progressed(self, held: Held) -> None:
@@ -282,13 +291,3 @@ class Consumer:
             for held in list(self.held.values()):
                 if now > held.late_at:
                     self.cancel(held.claim.job.id, Reason.DEADLINE)
-
-
-def _finished(held: Generation, event: Finished) -> None:
-    if event.reason != "error":
-        held.finished(Reason(event.reason))
-    elif event.retryable:
-        raise EngineDied(event.error)
-    else:
-        error = InvalidRequest(event.error, param=event.param) if event.param else QueuechatError(event.error)
-        held.fail(error, len(held.prompt.prompt_ids))

@@ -14,6 +14,7 @@ from queuechat.failpoints import failpoint
 from queuechat.protocol import Chunk, Job, PrefixHash, decode_event
 from workers.engines.base import Caps
 from workers.prompting import Speech, is_short, prompt_of
+from workers.relaying import Relay, relayed_prompt
 from workers.running import Embedding, Generation, Reading, check_inputs
 from workers.text.transcript import Transcript
 
@@ -47,6 +48,8 @@ class Intake:
 
     async def _generation(self, claim: Claim) -> Generation:
         job = claim.job
+        if isinstance(self._speech, Relay):
+            return await self._relayed(claim)
         sight = await self._in_thread(self._speech.see, job) if job.images else None
         prompt_ids = list(sight.ids) if sight else await self._prompt_ids(job)
         prefix_ids = await self._delivered(claim) if claim.offset else []
@@ -58,6 +61,11 @@ class Intake:
         _, ends = self._speech.ends(job)
         transcript = Transcript(decoder, stop=job.stop, ends=ends, stop_ids=prompt.stop_ids, opening=opening)
         return Generation(claim, prompt, transcript)
+
+    async def _relayed(self, claim: Claim) -> Generation:
+        prefix_ids = await self._delivered(claim) if claim.offset else []
+        prompt = relayed_prompt(claim.job, f"{claim.job.id}#{claim.epoch}", prefix_ids, self._caps)
+        return Generation(claim, prompt, Transcript(self._speech.vocabulary, stop=claim.job.stop))
 
     async def _prompt_ids(self, job: Job) -> list[int]:
         if not self._speech.vocabulary.waits and is_short(job, _SHORT):

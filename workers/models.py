@@ -5,22 +5,23 @@ from __future__ import annotations
 import importlib.util
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 
 from queuechat import keys
 from queuechat.errors import Misconfigured
 
-EngineName = Literal["echo", "transformers", "llamacpp"]
+EngineName = Literal["echo", "transformers", "llamacpp", "remote"]
 
 #: What an engine honours beyond what all do: --name, --max-running, --max-context, --chat-template,
 #: --tool-format and --reasoning-tag.
 HONOURED: dict[EngineName, frozenset[str]] = {
     "echo": frozenset({"echo_rate"}),
     "llamacpp": frozenset({"device", "dtype", "threads"}),
+    "remote": frozenset(),
     "transformers": frozenset({"device", "dtype", "revision", "threads"}),
 }
 LLAMACPP_DEVICES = ("auto", "cpu", "cuda", "gpu")
@@ -49,6 +50,7 @@ class Spec:
     tool_format: str | None = None  # None: as the chat template tells
     reasoning: str | None = None
     echo_rate: float = 0.0
+    endpoint: dict[str, Any] = field(default_factory=dict, repr=False)  # of the engine remote; may hold a key
     log_level: str = "info"
     log_json: bool = False
 
@@ -151,8 +153,10 @@ def _engine(source: str, asked: str | None, device: str) -> EngineName:
         if source == "echo":
             return "echo"
         return "llamacpp" if is_gguf and (device == "cpu" or not accelerator_present()) else "transformers"
+    if asked == "remote":
+        raise Misconfigured("engine 'remote' needs --endpoints FILE or --api-base URL to know whom to ask")
     if asked not in ("echo", "transformers", "llamacpp"):
-        raise Misconfigured(f"there is no engine {asked!r}: choose echo, transformers or llamacpp")
+        raise Misconfigured(f"there is no engine {asked!r}: choose echo, transformers, llamacpp or remote")
     if (asked == "echo") != (source == "echo"):
         raise Misconfigured(f"engine {asked!r} cannot run model {source!r}")
     if asked == "llamacpp" and not is_gguf:

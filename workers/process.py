@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -29,7 +29,7 @@ class Status:
     capacity: int = 0
     tool_format: str = ""
     reasoning: str = ""
-    resume: str = "distribution"
+    resume: Literal["exact", "distribution", "none"] = "distribution"
     embeds: bool = False
     device: str = ""
     grammars: list[str] = field(default_factory=list)

@@ -53,6 +53,11 @@ class Speech:
     def _stop_words(self) -> list[str]:
         return [word for word in self.stop if word not in self._stop_tokens]
 
+    @property
+    def chats(self) -> bool:
+        """Whether it can be sent messages."""
+        return bool(self.template)
+
     def decoder(self, job: Job) -> Vocabulary:
         """What keeps the special tokens by which calls and thoughts are known."""
         return self._with_calls if job.tools else self._with_thoughts

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 from queuechat import keys
 from queuechat.bus import Claim, Item
-from queuechat.errors import ContextLengthExceeded, InvalidRequest, QueuechatError
+from queuechat.dialects.order import BYTES, about
+from queuechat.errors import ContextLengthExceeded, EngineDied, InvalidRequest, QueuechatError
 from queuechat.protocol import Chunk, End, Failure, Logprob, PrefixHash, Read, Reason
-from workers.engines.base import Prompt
+from workers.engines.base import Finished, Prompt, Usage
 from workers.text.transcript import Transcript
 
 REPLAYED = 256  # items kept to be said again
@@ -47,16 +48,16 @@ class _Held:
         these do not fit, and whoever takes the job over makes again what is missing."""
         return list(self._sent)
 
-    def fail(self, error: QueuechatError, prompt_tokens: int = 0) -> None:
+    def fail(self, error: QueuechatError, prompt_tokens: int = 0, generated: int | None = None) -> None:
         """End it with an error that the client sees."""
         failure = Failure(error.code, error.message, error.param)
-        self._end = End(Reason.ERROR, self.offset, prompt_tokens=prompt_tokens, error=failure)
+        self._end = End(Reason.ERROR, self.offset, "", prompt_tokens, failure, generated=generated)
 
-    def _cut(self, reason: Reason, offset: int, prompt_tokens: int) -> None:
+    def _cut(self, reason: Reason, offset: int, prompt_tokens: int, generated: int | None = None) -> None:
         """End it at `offset`: Redis took nothing from there on."""
         if self._end is None:
             self.offset = offset
-            self._end = End(reason, offset, prompt_tokens=prompt_tokens)
+            self._end = End(reason, offset, prompt_tokens=prompt_tokens, generated=generated)
 
     def _item(self, hashed: Sequence[int], chunk: Chunk) -> Item:
         before, after = self._hash.value, self._hash.update(hashed)
@@ -76,6 +77,9 @@ class Generation(_Held):
         self._fresh: list[int] = []
         self._logprobs: list[Logprob] = []  # of the fresh ones
         self._finished: Reason | None = None
+        self._failure: QueuechatError | None = None
+        self._usage: Usage | None = None
+        self._met = ""  # the stop string, where the engine tells it
         self._likely: list[Logprob] = []  # of the prompt, until it is said
         #: whether its prompt is still to be scored: what has said a token has said that, too
         self.unscored = claim.job.prompt_logprobs is not None and not prompt.prefix_ids
@@ -102,12 +106,24 @@ class Generation(_Held):
 
     def stop(self, reason: Reason, offset: int) -> None:
         self._fresh.clear()
-        self._cut(reason, offset, len(self.prompt.prompt_ids))
+        self._cut(reason, offset, *self._spent(offset))
 
-    def finished(self, reason: Reason) -> None:
+    def finished(self, reason: Reason, usage: Usage | None = None, met: str = "") -> None:
         """The engine's last word."""
         if not self.over:
-            self._finished = reason
+            self._finished, self._usage, self._met = reason, usage, met
+
+    def ended(self, event: Finished) -> None:
+        """The engine's last event of it. Raises EngineDied when another worker must go on with it."""
+        if event.reason != "error":
+            self.finished(Reason(event.reason), event.usage, event.stop)
+        elif event.failure:
+            self._failure, self._finished = event.failure, Reason.ERROR
+        elif event.retryable:
+            raise EngineDied(event.error)
+        else:
+            error = InvalidRequest(event.error, param=event.param) if event.param else QueuechatError(event.error)
+            self.fail(error, len(self.prompt.prompt_ids))
 
     def flush(self) -> Item | None:
         if not self._fresh:
@@ -124,11 +140,22 @@ class Generation(_Held):
 
     def end(self) -> End | None:
         if self._end is None and self._finished is not None and not self._fresh and not self.unscored:
+            read, generated = self._spent(self.offset)
+            if self._failure:  # what it said before counts, if it said anything
+                self.fail(self._failure, *((read, generated) if self.offset else (0, generated)))
+                return self._end
             reason = self.verdict if self._finished is Reason.CANCELLED and self.verdict else self._finished
             tail = self._transcript.finish()
-            read = len(self.prompt.prompt_ids)
-            self._end = End(reason, self.offset, tail, read, stop=self._transcript.met, prompt=self._likely)
+            met = self._transcript.met or self._met
+            self._end = End(reason, self.offset, tail, read, stop=met, prompt=self._likely, generated=generated)
         return self._end
+
+    def _spent(self, offset: int) -> tuple[int, int | None]:
+        """Tokens read, and those written where the offset does not tell them: about so many until the provider does."""
+        if self._usage:
+            return self._usage.prompt_tokens, self._usage.tokens
+        asked = self.prompt.asked
+        return (about(asked), -(-offset // BYTES)) if asked else (len(self.prompt.prompt_ids), None)
 
 
 class Embedding(_Held):

@@ -12,7 +12,6 @@ import logging
 import os
 import re
 import secrets
-import signal
 import socket
 import time
 from dataclasses import replace
@@ -259,7 +258,7 @@ class Supervisor:
             reasoning=status.reasoning,
             source=os.path.basename(self._spec.source),
             embeds=status.embeds,
-            resume="exact" if status.resume == "exact" else "distribution",
+            resume=status.resume,
             created=self._started // 1000,
             grammars=status.grammars,
             logprobs=status.logprobs,
@@ -284,16 +283,3 @@ def worker_id(model: str) -> str:
     """A name that says where and what: host, model and eight random hex digits."""
     slug = re.sub(r"[^A-Za-z0-9.-]+", "-", model.rsplit("/", 1)[-1])[:40]
     return f"{socket.gethostname()}-{slug}-{secrets.token_hex(4)}"
-
-
-async def supervise(spec: Spec, *, drain_s: float, hang_s: float) -> None:
-    """Run a worker until SIGTERM or SIGINT; a second one does not wait for what is running."""
-    bus = await Bus(spec.redis_url).open()
-    supervisor = Supervisor(spec, bus, drain_s=drain_s, hang_s=hang_s)
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, supervisor.stop)
-    try:
-        await supervisor.run()
-    finally:
-        await bus.close()

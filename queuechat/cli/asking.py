@@ -13,6 +13,7 @@ import typer
 from queuechat.bus import Bus
 from queuechat.cli.app import app, err, reachable, settings, with_bus
 from queuechat.client import Client, Waiting, failure_of
+from queuechat.dialects.speech.relayed import Prose
 from queuechat.errors import QueuechatError
 from queuechat.protocol import Chunk, End, Job, Sampling, choice_id, new_id
 from queuechat.roster import take_census
@@ -41,17 +42,23 @@ def chat(
         prompt = sys.stdin.read()
     opening: Messages = [{"role": "system", "content": system}] if system else []
     sampling = Sampling(temperature=temperature, seed=secrets.randbits(32) if seed is None else seed)
-    conversation = _Conversation(loaded, model, opening, sampling, max_tokens)
+    conversation = _Conversation(loaded, model, opening, sampling, max_tokens, [] if seed is None else ["seed"])
     if not asyncio.run(conversation.run(prompt)):
         raise typer.Exit(1)
 
 
 class _Conversation:
     def __init__(
-        self, loaded: Settings, model: str | None, messages: Messages, sampling: Sampling, max_tokens: int | None
+        self,
+        loaded: Settings,
+        model: str | None,
+        messages: Messages,
+        sampling: Sampling,
+        max_tokens: int | None,
+        given: list[str],
     ):
         self._loaded, self._model, self._messages = loaded, model, messages
-        self._sampling, self._max_tokens = sampling, max_tokens
+        self._sampling, self._max_tokens, self._given = sampling, max_tokens, given
 
     async def run(self, prompt: str | None) -> bool:
         """Whether the prompt was answered in full; always true of a conversation."""
@@ -72,7 +79,9 @@ class _Conversation:
     async def _choose(self, bus: Bus) -> str:
         census = await take_census(bus)
         names = census.names()
-        return census.resolve(self._model or (names[0] if names else "any")).card.name
+        card = census.resolve(self._model or (names[0] if names else "any")).card
+        self._given = self._given if card.relayed else []
+        return card.name
 
     async def _turn(self, client: Client, prompt: str) -> bool:
         """Question and answer join the conversation when the answer came in full; whether it did."""
@@ -85,6 +94,7 @@ class _Conversation:
             sampling=self._sampling,
             max_tokens=self._max_tokens,
             deadline_s=self._loaded.deadline_s,
+            given=self._given,
         )
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, lambda: asyncio.ensure_future(client.cancel(job.model, job.id)))
@@ -98,14 +108,15 @@ class _Conversation:
         return True
 
     async def _print_answer(self, client: Client, job: Job) -> str | None:
-        text, failed = "", False
+        text, failed, prose = "", False, Prose()
         async for event in client.ask(job):
             if isinstance(event, Waiting):
                 eta = f", about {event.eta_s:.0f} s" if event.eta_s else ""
                 err.print(f"position {event.place}{eta}", style="dim")
                 continue
-            text += event.text
-            sys.stdout.write(event.text)
+            fresh = prose.feed(event.text)
+            text += fresh
+            sys.stdout.write(fresh)
             sys.stdout.flush()
             if isinstance(event, End):
                 sys.stdout.write("\n")
@@ -123,7 +134,7 @@ def _footer(end: End) -> None:
         seconds = max(times.ended - times.first, 1) / 1000
         line = (
             f"queued {(times.started - times.queued) / 1000:.1f} s · first token "
-            f"{(times.first - times.queued) / 1000:.2f} s · {end.offset / seconds:.0f} tok/s · {end.offset} tokens"
+            f"{(times.first - times.queued) / 1000:.2f} s · {end.tokens / seconds:.0f} tok/s · {end.tokens} tokens"
         )
         err.print(line, style="dim")
 

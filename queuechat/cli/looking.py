@@ -101,7 +101,7 @@ def models(as_json: JsonFlag = False) -> None:
     rows = table("MODEL", "ALIASES", "STATUS", "WORKERS", "ENGINE", "CONTEXT", "RESUME")
     for m in known:
         card = m.card
-        context, aliases = str(card.context_length), ", ".join(card.aliases)
+        context, aliases = str(card.context_length or ""), ", ".join(card.aliases)
         rows.add_row(card.name, aliases, m.status, str(len(m.workers)), card.engine, context, card.resume)
     out.print(rows if known else "no models yet; start a worker with: queuechat worker --model smollm2")
 

@@ -13,15 +13,19 @@ from queuechat import keys
 from queuechat.bus import Bus
 from queuechat.cli.app import app, err, settings, with_bus
 from queuechat.embedded import redis_for
-from queuechat.errors import NotFound
+from queuechat.errors import Misconfigured, NotFound
 from queuechat.roster import take_census
 
 MODEL_HELP = "Hub id, folder, GGUF file, `smollm2` (small, real) or `echo` (no model)."
 EngineFlag = Annotated[
     str | None,
-    typer.Option(help="echo, llamacpp or transformers. [default: llamacpp for GGUF without a GPU, else transformers]"),
+    typer.Option(
+        help="echo, llamacpp, transformers or remote. [default: llamacpp for GGUF without a GPU, else transformers]"
+    ),
 ]
 Names = Annotated[str | None, typer.Option("--name", help="Served name and aliases: a,b,c.")]
+
+_RELAYED = ("model", "name", "engine", "max_running", "endpoints", "api_base", "api_type", "api_key_env")
 
 group = typer.Typer(invoke_without_command=True)
 app.add_typer(group, name="worker")
@@ -54,6 +58,12 @@ def worker(
         str | None, typer.Option(help="Tag of its thoughts, e.g. think, or none. [default: by the template]")
     ] = None,
     echo_rate: Annotated[float, typer.Option(min=0, help="Tokens/s per stream of echo; 0 is full speed.")] = 0.0,
+    endpoints: Annotated[
+        str | None, typer.Option(help="api_endpoints.json: a worker for each of its models, or for --model alone.")
+    ] = None,
+    api_base: Annotated[str | None, typer.Option(help="Engine remote: whom to ask for --model.")] = None,
+    api_type: Annotated[str | None, typer.Option(help="Engine remote: openai or anthropic. [default: openai]")] = None,
+    api_key_env: Annotated[str | None, typer.Option(help="Engine remote: the variable with the API key.")] = None,
 ) -> None:
     """Serve one model on this host: pull its jobs, publish its tokens. Needs no open port, only a way to Redis.
 
@@ -61,11 +71,14 @@ def worker(
     """
     if context.invoked_subcommand:
         return
+    if engine == "remote" or endpoints or api_base or api_type or api_key_env:
+        _relay(context, _split(name))
+        return
     if model is None:
         raise typer.BadParameter("missing: say which model to serve", param_hint="'--model' / '-m'")
     loaded = settings()
+    from workers.fleet import supervise
     from workers.models import resolve
-    from workers.supervisor import supervise
 
     spec = resolve(
         model,
@@ -90,7 +103,38 @@ def worker(
             log_level=loaded.log_level,
             log_json=loaded.log_json,
         )
-        asyncio.run(supervise(spec, drain_s=loaded.drain_s, hang_s=loaded.hang_s))
+        asyncio.run(supervise([spec], drain_s=loaded.drain_s, hang_s=loaded.hang_s))
+
+
+def _relay(context: typer.Context, names: list[str]) -> None:
+    """Serve models of providers elsewhere: a worker for each."""
+    loaded, given = settings(), context.params
+    from workers.fleet import remote_specs, supervise
+
+    told = [name for name in given if _was_told(context, name)]
+    _refuse_local([name for name in told if name not in _RELAYED], given["engine"])
+    remote = {name: given[name] for name in ("api_base", "api_type", "api_key_env")}
+    specs = remote_specs(given["endpoints"], given["model"], names=names, **remote)
+    with redis_for(loaded.redis_url, loaded.state_dir) as url:
+        common = {"redis_url": url, "max_running": given["max_running"]}
+        common |= {"log_level": loaded.log_level, "log_json": loaded.log_json}
+        asyncio.run(supervise([replace(s, **common) for s in specs], drain_s=loaded.drain_s, hang_s=loaded.hang_s))
+
+
+def _was_told(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def _refuse_local(odd: list[str], engine: str | None) -> None:
+    """Raises Misconfigured for flags that mean nothing where the model is elsewhere."""
+    if engine not in (None, "remote"):
+        raise Misconfigured(
+            f"--endpoints and --api-base, --api-type, --api-key-env are for engine 'remote', not {engine!r}"
+        )
+    if odd:
+        flag = "--" + odd[0].replace("_", "-")
+        raise Misconfigured(f"{flag} means nothing to engine 'remote', whose models are elsewhere; leave it out")
 
 
 @group.command()

@@ -9,11 +9,11 @@ import orjson
 
 from queuechat.client import with_choices
 from queuechat.dialects.message import Showing
-from queuechat.dialects.order import Order, Slip
+from queuechat.dialects.order import BYTES, Order, Slip
 from queuechat.dialects.pictures import Pictured, images_of, unheeded
 from queuechat.dialects.schemas.parse import MAX_DEPTH, deeper_than
 from queuechat.dialects.schemas.tools import Function, calls_schema, either
-from queuechat.dialects.speech import Manner
+from queuechat.dialects.speech import RELAYED, Manner
 from queuechat.errors import InvalidRequest, UnsupportedParameter
 from queuechat.protocol import Grammar, Job, ModelCard, Sampling, choice_id
 
@@ -55,6 +55,9 @@ class Talk(Pictured, Protocol):
     @property
     def alternatives(self) -> int | None: ...
 
+    @property
+    def given(self) -> list[str]: ...
+
     def sampling(self, seed: int) -> Sampling: ...
 
     def turns(self) -> list[dict[str, Any]]: ...
@@ -76,42 +79,56 @@ def order_of(body: Talk, slip: Slip, idem: tuple[str, str] | None = None) -> Ord
         stop=body.stops,
         ignore_eos=bool(body.ignore_eos),
         template_args=_template_args(body, slip.card, grammar),
-        tools=[{"type": "function", "function": function.told()} for function in body.offered],
+        tools=[{"type": "function", "function": _told(function, slip.card)} for function in body.offered],
         lane="bulk" if body.tier == "flex" else slip.lane,
         tenant=slip.tenant,
         deadline_s=slip.deadline_s,
         logprobs=body.alternatives,
         grammar=grammar,
         images=images_of(body, slip),
+        **(_passed_on(body) if slip.card.relayed else {}),
     )
     return Order(
         jobs=with_choices(first, body.choices, [choice_id(slip.id, k) for k in range(body.choices)]),
         name=body.model,
         siblings=body.choices,
         include_usage=body.include_usage,
-        ignored=[*body.ignored, *_unheld(body, grammar), *unheeded(body)],
+        ignored=[*body.ignored, *_unheld(body, grammar, slip.card), *unheeded(body)],
         idem=idem,
         manner=_manner(body, slip.card, grammar),
         showing=Showing(slip.reasoning_field, body.legacy, body.alternatives is not None),
         tier=body.tier,
+        unit=BYTES if slip.card.relayed else 1,
     )
+
+
+def _told(function: Function, card: ModelCard) -> dict[str, Any]:
+    strict = {"strict": True} if card.relayed and function.strict else {}
+    return function.told() | strict
+
+
+def _passed_on(body: Talk) -> dict[str, Any]:
+    """What a provider elsewhere is asked himself."""
+    return {"given": body.given, "must_call": body.forced, "most_calls": body.most}
 
 
 def _manner(body: Talk, card: ModelCard, grammar: Grammar | None) -> Manner:
     """A grammar begins with the first token: it leaves no room for thoughts, nor for the model's own way to call."""
     names = frozenset(function.name for function in body.offered)
+    if card.relayed:
+        return Manner(RELAYED, names, body.most)
     tools = ("json" if grammar else card.tool_format) if names else ""
     return Manner(tools, names, body.most, "" if grammar else card.reasoning)
 
 
 def _template_args(body: Talk, card: ModelCard, grammar: Grammar | None) -> dict[str, Any]:
-    calm = {"enable_thinking": False} if grammar and card.reasoning else {}
+    calm = {"enable_thinking": False} if grammar and card.reasoning and not card.relayed else {}
     return body.effort | calm | (body.chat_template_kwargs or {})
 
 
-def _unheld(body: Talk, grammar: Grammar | None) -> list[str]:
-    """A tool may ask that its schema be kept, which only a grammar can see to."""
-    strict = grammar is None and any(function.strict for function in body.offered)
+def _unheld(body: Talk, grammar: Grammar | None, card: ModelCard) -> list[str]:
+    """A tool may ask that its schema be kept, which only a grammar can see to, or a provider elsewhere."""
+    strict = grammar is None and not card.relayed and any(function.strict for function in body.offered)
     return ["tools.strict"] if strict else []
 
 
@@ -124,7 +141,7 @@ def _grammar(body: Talk, card: ModelCard) -> Grammar | None:
             f"`{body.constraint}` out, or pick another model",
             param=body.constraint,
         )
-    if not offered:
+    if not offered or card.relayed:
         return asked
     if not card.tool_format:
         raise UnsupportedParameter(

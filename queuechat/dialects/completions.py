@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from queuechat.dialects.message import Showing
-from queuechat.dialects.order import Order, Slip
+from queuechat.dialects.order import BYTES, Order, Slip
 from queuechat.dialects.schemas import CompletionRequest
 from queuechat.errors import UnsupportedParameter
 from queuechat.protocol import Job, ModelCard, choice_id
@@ -30,6 +30,7 @@ def order_of(body: CompletionRequest, slip: Slip, idem: tuple[str, str] | None =
         prompt_logprobs=body.logprobs if body.echo else None,
         suffix=body.suffix or None,
         add_special=body.add_special_tokens is not False,
+        given=body.given if slip.card.relayed else [],
     )
     return Order(
         jobs=_jobs(pattern, body),
@@ -41,6 +42,7 @@ def order_of(body: CompletionRequest, slip: Slip, idem: tuple[str, str] | None =
         idem=idem,
         showing=Showing(logprobs=body.logprobs is not None),
         kept=body.choices if ranked else None,
+        unit=BYTES if slip.card.relayed else 1,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from queuechat.dialects.speech import ContentDelta, Part, ReasoningDelta, ToolStart
+from queuechat.dialects.speech import ContentDelta, Part, ReasoningDelta, RefusalDelta, ToolStart
 from queuechat.protocol import Logprob, Reason
 
 _UNKNOWN = -9999.0  # what OpenAI says of a token that is too unlikely to be told
@@ -22,6 +22,8 @@ class Showing:
 
     def delta(self, part: Part) -> dict[str, Any]:
         """One part in a stream. What a call is called is said once, then only its arguments."""
+        if isinstance(part, RefusalDelta):
+            return {"refusal": part.text}
         if isinstance(part, ContentDelta):
             return {"content": part.text}
         if isinstance(part, ReasoningDelta):
@@ -45,12 +47,15 @@ class Message:
     def __init__(self, showing: Showing):
         self._showing = showing
         self._content: list[str] = []
+        self._refusal: list[str] = []
         self._thoughts: list[str] = []
         self._calls: list[tuple[ToolStart, list[str]]] = []
 
     def add(self, parts: Sequence[Part]) -> None:
         for part in parts:
-            if isinstance(part, ContentDelta):
+            if isinstance(part, RefusalDelta):
+                self._refusal.append(part.text)
+            elif isinstance(part, ContentDelta):
                 self._content.append(part.text)
             elif isinstance(part, ReasoningDelta):
                 self._thoughts.append(part.text)
@@ -68,9 +73,10 @@ class Message:
         return bool(self._calls)
 
     def body(self) -> dict[str, Any]:
-        """The content is null when there are only calls."""
-        content = self.content or (None if self._calls else "")
-        body: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
+        """The content is null when there are only calls, or a refusal."""
+        content = self.content or (None if self._calls or self._refusal else "")
+        refusal = "".join(self._refusal) or None
+        body: dict[str, Any] = {"role": "assistant", "content": content, "refusal": refusal}
         if self._thoughts:
             body[self._showing.reasoning] = "".join(self._thoughts)
         calls = [

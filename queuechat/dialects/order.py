@@ -14,7 +14,7 @@ from queuechat.dialects.speech import Manner
 from queuechat.errors import InvalidRequest
 from queuechat.protocol import End, Job, ModelCard
 
-_BYTES = 4  # of a token of text
+BYTES = 4  #: of a token of text, about
 _IMAGE = 1000  # tokens of an image: models make from 64 to some 10,000 of one
 
 
@@ -65,6 +65,7 @@ class Order:
     unwatched: bool = False
     keep_s: float = 0.0
     tells_failures: bool = False
+    unit: int = 1  #: how many of what its offsets count are about one token
 
     @property
     def plain(self) -> bool:
@@ -82,7 +83,7 @@ class Order:
     @property
     def prompt_tokens(self) -> int:
         """About how many its prompts have: only the worker can count those of text."""
-        return sum(_about(job) for job in self.jobs[:: self.siblings])
+        return sum(about(job) for job in self.jobs[:: self.siblings])
 
     @property
     def tokens_asked(self) -> int:
@@ -102,15 +103,15 @@ class Order:
         return {"service_tier": self.tier} if self.tier else {}
 
     def tally(self) -> Tally:
-        return Tally(self.siblings, thinks=bool(self.manner.reasoning))
+        return Tally(self.siblings, thinks=self.manner.thinks)
 
 
-def _about(job: Job) -> int:
+def about(job: Job) -> int:
     """A token for each four bytes of text, as is usual, a round number for each image; ids are counted."""
     if isinstance(job.prompt, list):
         return len(job.prompt)
     parts: Sequence[object] = [*(job.messages or job.inputs or [job.prompt]), *job.tools]
-    text = sum(len(part) if isinstance(part, list) else -(-len(orjson.dumps(part)) // _BYTES) for part in parts)
+    text = sum(len(part) if isinstance(part, list) else -(-len(orjson.dumps(part)) // BYTES) for part in parts)
     return text + _IMAGE * len(job.images)
 
 
@@ -128,7 +129,7 @@ class Tally:
 
     def add(self, index: int, end: End) -> None:
         self.prompts[index // self.siblings] = end.prompt_tokens
-        self.generated += end.offset
+        self.generated += end.tokens
 
     @property
     def prompt_tokens(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from queuechat import errors
+from queuechat import elsewhere, errors
 from queuechat.errors import QueuechatError
 
 
@@ -49,6 +49,10 @@ TABLE: dict[type[QueuechatError], Kind] = {
     errors.Cancelled: Kind(400, INVALID, 40001, retry=False),
     errors.DeadlineExceeded: Kind(504, SERVER, 50006, retry=False),
     errors.EngineDied: Kind(500, SERVER, 50001),
+    elsewhere.ProviderFailed: Kind(502, SERVER, 50001),
+    elsewhere.ProviderBusy: Kind(503, SERVER, 42903),
+    elsewhere.ProviderRefused: Kind(502, SERVER, 50001, retry=False),
+    elsewhere.ContentFiltered: Kind(400, INVALID, 40001, retry=False),
     errors.Misconfigured: Kind(500, SERVER, 50001, retry=False, message=_INTERNAL),
 }
 

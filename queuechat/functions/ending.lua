@@ -61,7 +61,7 @@ local function finish(p, id, reason, verdict, t)
   local read = string.match(verdict, '"prompt_tokens":(%d+)') or '0'
   redis.call('HSET', key, 'state', reason, 'own', '', 'ended', t, 'ends', ends)
   if v[2] ~= 'reads' then
-    local written = v[14] and '0' or v[3]
+    local written = v[14] and '0' or string.match(verdict, '"generated":(%d+)') or v[3]
     local bill = redis.call('XADD', p .. 'usage', 'MAXLEN', '~', 100000, '*', 'id', id, 'tenant', v[4], 'reason', reason,
       'tokens', written, 'prompt_tokens', read, 'queued', v[5], 'started', v[6], 'first', v[7], 'ended', t)
     add_spent(p, v[4], t, 1, written, read)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import openai
@@ -151,6 +152,23 @@ async def test_a_stream_that_is_left_costs_what_was_said_of_it(own_url: str, mod
                 if '"f"' in line:
                     break
         assert 6 - 30 < await tokens_left(hand, key) < 6 - 6 - 1  # six written, and a few read
+        await hand.end(claim, Reason.CANCELLED)
+
+
+async def test_what_a_provider_elsewhere_writes_costs_tokens_though_it_comes_in_bytes(own_url: str, model: str) -> None:
+    async with served(own_url, model) as (site, hand):
+        hand.card = replace(hand.card, engine="remote")
+        await hand.beat()
+        await site.house.roster.refresh()
+        key, token = await key_for(hand, tpm=6)
+        body = chat(model=model, stream=True)
+        async with site.http.stream("POST", "/v1/chat/completions", json=body, headers=bearer(token)) as response:
+            claim = await hand.one()
+            await hand.say(claim, *"a" * 39, "z")
+            async for line in response.aiter_lines():
+                if "z" in line:
+                    break
+        assert 6 - 25 < await tokens_left(hand, key) < 6 - 10  # forty bytes are about ten tokens
         await hand.end(claim, Reason.CANCELLED)
 
 

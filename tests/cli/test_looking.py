@@ -68,9 +68,16 @@ async def test_the_explained_commands_give_the_numbers_of_the_table(redis_url: s
     [
         (("worker", "--model", "./nowhere"), "there is no folder"),
         (("worker", "--model", "nowhere.gguf"), "there is no file"),
-        (("worker", "--model", "echo", "--engine", "warp"), "choose echo, transformers or llamacpp"),
+        (("worker", "--model", "echo", "--engine", "warp"), "choose echo, transformers, llamacpp or remote"),
         (("worker", "--model", "echo", "--engine", "llamacpp"), "cannot run model"),
         (("worker", "--model", "echo", "--name", "a b"), "letters, digits"),
+        (("worker", "--engine", "remote", "--model", "m"), "--endpoints FILE, or --model with --api-base URL"),
+        (("worker", "--endpoints", "nowhere.json"), "nowhere.json: No such file"),
+        (
+            ("worker", "--model", "m", "--api-base", "http://h/v1", "--device", "cpu"),
+            "--device means nothing to engine",
+        ),
+        (("worker", "--model", "echo", "--engine", "echo", "--api-type", "openai"), "are for engine 'remote'"),
         (("worker", "--model", "echo", "--chat-template", "klingon"), "chatml"),
         (("cancel", "chatcmpl-0000"), "no request"),
         (("chat", "-m", "nobody", "hi"), "does not exist"),

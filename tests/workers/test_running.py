@@ -7,11 +7,14 @@ from dataclasses import replace
 import pytest
 
 from queuechat.bus import Claim
+from queuechat.elsewhere import ProviderFailed
 from queuechat.errors import ContextLengthExceeded, InvalidRequest
-from queuechat.protocol import Chunk, End, Grammar, Job, Logprob, Reason, decode_event
-from workers.engines.base import Caps
+from queuechat.protocol import Chunk, End, Failure, Grammar, Job, Logprob, Reason, decode_event
+from workers.engines.base import Caps, Finished
+from workers.engines.byte_vocabulary import ByteVocabulary
 from workers.engines.echo import EchoVocabulary
 from workers.prompting import Speech, prompt_of
+from workers.relaying import relayed_prompt
 from workers.running import Generation
 from workers.text.transcript import Transcript
 
@@ -38,6 +41,26 @@ def test_logprobs_are_published_with_their_tokens_and_none_beyond_a_stop_string(
     chunk = decode_event(item.chunk)
     assert isinstance(chunk, Chunk)
     assert (chunk.offset, chunk.text, chunk.ids, chunk.logprobs) == (1, "b", ids[:2], told[:2])
+
+
+def test_a_failure_comes_after_all_that_was_said_before_it() -> None:
+    job = Job("a", "m", messages=[{"role": "user", "content": "x" * 40}])
+    prompt = relayed_prompt(job, "a#1", [], replace(CAPS, units="bytes"))
+    held = Generation(Claim(job, "nonce", 1, 0, "", 1000), prompt, Transcript(ByteVocabulary()))
+    held.add(list(b"five bytes"))
+    held.ended(Finished("a#1", "error", "broken", failure=ProviderFailed("broken")))
+    assert held.over
+    assert held.end() is None
+    assert held.flush() is not None
+    end = held.end()
+    assert end is not None
+    assert (end.reason, end.offset, end.generated, end.error) == (
+        Reason.ERROR,
+        10,
+        3,
+        Failure("provider_failed", "broken"),
+    )
+    assert end.prompt_tokens >= 10
 
 
 def test_logprobs_and_grammar_of_a_job_reach_the_engine() -> None:

@@ -27,8 +27,8 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, Self, runtime_checkable
 
-from queuechat.errors import InvalidRequest, UnsupportedParameter
-from queuechat.protocol import MAX_LOGPROBS, Grammar, GrammarKind, Logprob, Sampling
+from queuechat.errors import InvalidRequest, QueuechatError, UnsupportedParameter
+from queuechat.protocol import MAX_LOGPROBS, Grammar, GrammarKind, Job, Logprob, Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ class Prompt:
     logprobs: int | None = None
     grammar: Grammar | None = None  # then the ends of the vocabulary end the sequence, whatever `stop_ids` says
     sight: Sight | None = None  # then `prompt_ids` are its ids
+    asked: Job | None = None  # what an engine passes on that reads no ids; then `prompt_ids` are none
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +71,27 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens read and written, as they are charged."""
+
+    prompt_tokens: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
-    """The last event of a sequence. `param` names what of the request an error is about, if it is about that."""
+    """The last event of a sequence. `param` names what of the request an error is about, if it is about that; `failure`
+    is an error that is told as it is. `usage`, and `stop` (the stop string that was met), are of an engine that knows
+    better than the ids tell."""
 
     id: str
     reason: Literal["stop", "length", "cancelled", "error"]
     error: str = ""
     retryable: bool = False
     param: str | None = None
+    failure: QueuechatError | None = None
+    usage: Usage | None = None
+    stop: str = ""
 
 
 Step = list[Tokens | Finished]
@@ -89,7 +103,7 @@ class Caps:
 
     context_length: int
     max_running: int
-    resume: Literal["exact", "distribution"]
+    resume: Literal["exact", "distribution", "none"]
     embeds: bool
     device: str
     grammars: frozenset[GrammarKind] = frozenset()
@@ -97,6 +111,7 @@ class Caps:
     scores: bool = False
     generates: bool = True
     vision: bool = False
+    units: Literal["tokens", "bytes"] = "tokens"  # what ids are; bytes are of text that a provider elsewhere wrote
 
 
 class Vocabulary(Protocol):
@@ -189,6 +204,14 @@ class Scorer(Protocol):
             InvalidRequest: an id is not of the vocabulary; `param` is "prompt".
             EngineDied: it is not running.
         """
+
+
+@runtime_checkable
+class Paced(Protocol):
+    """An engine that may not always begin as many as it could hold."""
+
+    def room(self) -> int:
+        """How many sequences more may begin now."""
 
 
 def refuse_unknown(ids: Sequence[int], size: int, *, param: str) -> None:

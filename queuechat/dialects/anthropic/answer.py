@@ -29,7 +29,7 @@ def message_of(order: Order, id: str) -> dict[str, Any]:
 def ending_of(end: End, job: Job, *, called: bool) -> dict[str, Any]:
     """`stop_reason` and `stop_sequence`."""
     if end.reason is Reason.LENGTH:
-        full = end.offset < (job.max_tokens or 0)
+        full = end.tokens < (job.max_tokens or 0)
         return {"stop_reason": "model_context_window_exceeded" if full else "max_tokens", "stop_sequence": None}
     if called:
         return {"stop_reason": "tool_use", "stop_sequence": None}

@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from queuechat.answer import Event, Waiting, failure_of
-from queuechat.dialects.order import Tally
+from queuechat.dialects.order import BYTES, Tally
 from queuechat.dialects.problems import kind_of
 from queuechat.dialects.responses.asked import Asked, outcome_of
 from queuechat.dialects.responses.items import Call, Item, Message, Thought, Told
-from queuechat.dialects.speech import ContentDelta, Part, Reader, ReasoningDelta, ToolStart
+from queuechat.dialects.speech import RELAYED, ContentDelta, Part, Reader, ReasoningDelta, ToolStart
 from queuechat.protocol import DELIVERED, Chunk, End, Logprob, Reason
 
 _STATUS = {Reason.STOP: "completed", Reason.LENGTH: "incomplete", Reason.CANCELLED: "cancelled"}
@@ -91,7 +91,7 @@ class Assembly:
 
     def _count(self, chunk: Chunk, parts: list[Part]) -> None:
         thinks = isinstance(self._item, Thought) or (self._item is None and not self._output)
-        if self.asked.manner.reasoning and thinks and all(isinstance(part, ReasoningDelta) for part in parts):
+        if self.asked.manner.thinks and thinks and all(isinstance(part, ReasoningDelta) for part in parts):
             self._thoughts += chunk.count
 
     def _tell(self, part: Part) -> list[dict[str, Any]]:
@@ -138,12 +138,14 @@ class Assembly:
 
     def _usage(self, end: End) -> dict[str, Any]:
         thoughts = self._thoughts if any(item["type"] == "reasoning" for item in self._output) else 0
+        if self.asked.manner.tools == RELAYED:  # of these the log has bytes
+            thoughts = min(-(-thoughts // BYTES), end.tokens)
         return {
             "input_tokens": end.prompt_tokens,
             "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-            "output_tokens": end.offset,
+            "output_tokens": end.tokens,
             "output_tokens_details": {"reasoning_tokens": thoughts},
-            "total_tokens": end.prompt_tokens + end.offset,
+            "total_tokens": end.prompt_tokens + end.tokens,
         }
 
     def _whole(self, type: str) -> dict[str, Any]:

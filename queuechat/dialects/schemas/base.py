@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -100,6 +101,11 @@ class Generation(Body):
     @property
     def stops(self) -> list[str]:
         return [self.stop] if isinstance(self.stop, str) else self.stop or []
+
+    @property
+    def given(self) -> list[str]:
+        """The fields of the sampling that were set."""
+        return [field.name for field in fields(Sampling) if getattr(self, field.name, None) is not None]
 
     def sampling(self, seed: int) -> Sampling:
         """How tokens are drawn, `seed` where the user gave none."""

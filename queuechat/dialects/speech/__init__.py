@@ -4,17 +4,20 @@ One layer for every API that we speak, streamed or whole: a `Reader` takes text 
 """
 
 from queuechat.dialects.speech.manner import FORMATS, Form, Manner, markers
-from queuechat.dialects.speech.parts import ContentDelta, Part, ReasoningDelta, ToolArguments, ToolStart
+from queuechat.dialects.speech.parts import ContentDelta, Part, ReasoningDelta, RefusalDelta, ToolArguments, ToolStart
 from queuechat.dialects.speech.reader import Reader
+from queuechat.dialects.speech.relayed import RELAYED
 
 __all__ = [
     "FORMATS",
+    "RELAYED",
     "ContentDelta",
     "Form",
     "Manner",
     "Part",
     "Reader",
     "ReasoningDelta",
+    "RefusalDelta",
     "ToolArguments",
     "ToolStart",
     "markers",

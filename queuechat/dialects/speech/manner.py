@@ -28,7 +28,8 @@ FORMATS: Mapping[str, Form] = {
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How one answer is read. `tools` is one of FORMATS, or "" where no call is looked for.
+    """How one answer is read. `tools` is one of FORMATS, "relayed" where a provider elsewhere has told the parts apart,
+    or "" where no call is looked for.
 
     `names` are the tools on offer: bare JSON is a call only of one of them. `most` calls are kept, 0 is all.
     `reasoning` is the name of the tag around thoughts, "" for a model that has none.
@@ -38,6 +39,11 @@ class Manner:
     names: frozenset[str] = frozenset()
     most: int = 0
     reasoning: str = ""
+
+    @property
+    def thinks(self) -> bool:
+        """Whether there may be thoughts."""
+        return bool(self.reasoning) or self.tools == "relayed"
 
     @property
     def plain(self) -> bool:

@@ -14,6 +14,11 @@ class ContentDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusalDelta(ContentDelta):
+    """More of the words in which the model declines, where a provider tells them apart; else they are content."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReasoningDelta:
     """More of what the model thinks before it answers."""
 
@@ -56,6 +61,8 @@ def _kind(part: Part) -> tuple[type[Part], int]:
 
 def _with(part: Part, text: str) -> Part:
     match part:
+        case RefusalDelta():
+            return RefusalDelta(text)
         case ContentDelta():
             return ContentDelta(text)
         case ReasoningDelta():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from queuechat.dialects.speech.calls import Calls
 from queuechat.dialects.speech.manner import Manner
 from queuechat.dialects.speech.parts import ContentDelta, Part, ReasoningDelta, joined
+from queuechat.dialects.speech.relayed import RELAYED, Unmarker
 from queuechat.dialects.speech.thinking import Thinking
 
 
@@ -15,14 +16,18 @@ class Reader:
     def __init__(self, manner: Manner, id: str):
         """`id` is that of the job; the ids of calls come from it."""
         self._thinking = Thinking(manner.reasoning) if manner.reasoning else None
-        self._calls = Calls(manner, id) if manner.tools else None
+        self._relayed = Unmarker(id, manner.most) if manner.tools == RELAYED else None
+        self._calls = Calls(manner, id) if manner.tools and not self._relayed else None
 
     @property
     def called(self) -> bool:
         """Whether there was a call until now: an answer that then stops by itself waits for its result."""
-        return self._calls is not None and self._calls.count > 0
+        calls = self._relayed or self._calls
+        return calls is not None and calls.count > 0
 
     def feed(self, text: str) -> list[Part]:
+        if self._relayed is not None:
+            return self._relayed.feed(text)
         if self._thinking is None:
             return self._said(text)
         return self._sorted(self._thinking.feed(text))

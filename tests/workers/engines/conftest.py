@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.workers.engines import tiny_seq2seq, tiny_vision
+from tests.workers.engines import far, tiny_seq2seq, tiny_vision
 from tests.workers.engines.driver import Driver
 from workers.engines.base import Engine
 
@@ -86,12 +86,26 @@ def seq2seq() -> Engine:
     return Seq2SeqEngine(str(folder), device="cpu", dtype="float32", max_running=MAX_RUNNING, max_context=MAX_CONTEXT)
 
 
+def remote() -> Engine:
+    """A second queuechat answers, with the model of llamacpp; it takes all that we know to ask."""
+    pytest.importorskip("openai")
+    pytest.importorskip("xllamacpp")
+    smollm()
+    from workers.endpoints import TAKES, endpoint_of
+    from workers.engines.remote import RemoteEngine
+
+    takes = [name for name in TAKES if name != "output_config"]
+    entry = {"model_name": far.MODEL, "api_type": "openai", "api_base": far.far_url(), "takes": takes}
+    return RemoteEngine(endpoint_of(entry, "far"), max_running=MAX_RUNNING)
+
+
 ENGINES: dict[str, Callable[[], Engine]] = {
     "echo": echo,
     "transformers": transformers,
     "llamacpp": llamacpp,
     "vision": vision,
     "seq2seq": seq2seq,
+    "remote": remote,
 }
 
 

@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from queuechat.protocol import Grammar, Logprob, Sampling
+from queuechat.protocol import Grammar, Job, Logprob, Sampling
 from workers.engines.base import Engine, Finished, Prompt, Step, Tokens
+from workers.engines.remote_provider import all_given
 
 PATIENCE_S = 120.0  # a safety net, not a measurement
 GREEDY = Sampling(temperature=0.0)
@@ -27,6 +28,11 @@ class Transcript:
     @property
     def ids(self) -> list[int]:
         return [id for chunk in self.chunks for id in chunk.ids]
+
+    @property
+    def written(self) -> int:
+        """How many tokens were made of it."""
+        return self.end.usage.tokens if self.end.usage else len(self.ids)
 
     @property
     def logprobs(self) -> list[Logprob]:
@@ -68,10 +74,16 @@ class Driver:
         logprobs: int | None = None,
         grammar: Grammar | None = None,
     ) -> Prompt:
-        """A sequence under a fresh name."""
+        """A sequence under a fresh name. Forms are for chats where a provider elsewhere answers."""
         self._named += 1
+        id, asked = f"s{self._named}", None
         ids = self.engine.vocabulary.encode(text, add_special=True)
-        return Prompt(f"s{self._named}", ids, max_new, tuple(prefix), stop, sampling, logprobs, grammar)
+        if self.engine.caps.units == "bytes" and grammar is not None:
+            turn, given = {"role": "user", "content": text}, all_given(sampling)
+            asked = Job(
+                id, "", [turn], sampling=sampling, max_tokens=max_new, logprobs=logprobs, grammar=grammar, given=given
+            )
+        return Prompt(id, ids, max_new, tuple(prefix), stop, sampling, logprobs, grammar, asked=asked)
 
     async def run(self, *prompts: Prompt) -> list[Transcript]:
         """Admits them all at once and waits for their ends."""

@@ -20,9 +20,21 @@ FOX = "The quick brown fox jumps over the lazy dog. Then the fox"
 RIVER = "Once upon a time there was a river that"
 HOT = Sampling(temperature=2.0, seed=11)
 WARM = Sampling(temperature=0.8, seed=7)
-IDS = {"echo": 273, "transformers": 49152, "llamacpp": 49152, "vision": 352, "seq2seq": 352}  # of the vocabularies
-
+IDS = {  # of the vocabularies
+    "echo": 273,
+    "transformers": 49152,
+    "llamacpp": 49152,
+    "vision": 352,
+    "remote": 256,
+    "seq2seq": 352,
+}
 RANDOM = {"vision", "seq2seq"}  # of these weights
+
+
+def counting(driver: Driver) -> None:
+    """For laws that count the tokens of a prefix, or name one."""
+    if driver.engine.caps.units != "tokens":
+        pytest.skip("its ids are bytes of text: what their tokens are, only the provider knows")
 
 
 # 1. Contiguous offsets from the prefix, exactly one end.
@@ -55,7 +67,7 @@ async def test_sequences_may_be_admitted_while_others_run(driver: Driver) -> Non
     await driver.speaking(first.id)
     (second,) = await driver.run(driver.prompt(FOX, 4))
     await driver.finished(first.id)
-    assert len(second.ids) <= 4
+    assert second.written <= 4
 
 
 # 2. Never more than max_new - len(prefix_ids) tokens.
@@ -64,11 +76,12 @@ async def test_sequences_may_be_admitted_while_others_run(driver: Driver) -> Non
 @pytest.mark.parametrize("max_new", [1, 2, 7])
 async def test_no_more_tokens_than_asked_for_come(driver: Driver, max_new: int) -> None:
     (transcript,) = await driver.run(driver.prompt(RIVER, max_new))
-    assert len(transcript.ids) == max_new
+    assert transcript.written == max_new
     assert transcript.end.reason == "length"
 
 
 async def test_the_prefix_counts_against_the_limit(driver: Driver) -> None:
+    counting(driver)
     prefix = await driver.ids(RIVER, 5)
     (transcript,) = await driver.run(driver.prompt(RIVER, 7, prefix=prefix))
     assert len(transcript.ids) == 2
@@ -76,7 +89,8 @@ async def test_the_prefix_counts_against_the_limit(driver: Driver) -> None:
 
 async def test_a_prefix_that_is_complete_ends_at_once(driver: Driver) -> None:
     prefix = await driver.ids(RIVER, 4)
-    (transcript,) = await driver.run(driver.prompt(RIVER, 4, prefix=prefix))
+    limit = 1 if driver.engine.caps.units == "bytes" else 4  # how many tokens the text has, it can only guess
+    (transcript,) = await driver.run(driver.prompt(RIVER, limit, prefix=prefix))
     assert transcript.ids == []
     assert transcript.end.reason == "length"
 
@@ -87,7 +101,10 @@ async def test_a_stop_id_ends_the_sequence(driver: Driver) -> None:
     first = ids.index(wanted)
     if driver.kind == "echo":
         pytest.skip("echo never stops by itself")
-    (transcript,) = await driver.run(driver.prompt(RIVER, 8, stop=frozenset({wanted})))
+    prompt = driver.prompt(RIVER, 8, stop=frozenset({wanted}))
+    if not await honours(driver, "stop_ids", prompt):
+        return
+    transcript = driver.transcripts[prompt.id]
     assert transcript.end.reason == "stop"
     assert transcript.ids in (ids[:first], ids[: first + 1])
 
@@ -187,6 +204,7 @@ async def test_a_penalty_changes_what_is_said_or_is_refused_by_name(
 
 
 async def test_a_logit_bias_decides_or_is_refused_by_name(driver: Driver) -> None:
+    counting(driver)
     wanted = driver.engine.vocabulary.encode(" fox", add_special=False)[0]
     prompt = driver.prompt(RIVER, 5, sampling=replace(GREEDY, logit_bias={wanted: 100.0}))
     if await honours(driver, "logit_bias", prompt):
@@ -237,8 +255,14 @@ async def test_another_seed_or_choice_says_something_else(driver: Driver) -> Non
 
 @pytest.mark.parametrize("cut", [1, 5, 15])
 async def test_a_greedy_answer_cut_anywhere_goes_on_with_the_same_ids(driver: Driver, cut: int) -> None:
-    whole = await driver.ids(FOX, 16)
-    assert await driver.ids(FOX, 16, prefix=whole[:cut]) == whole[cut:]
+    (whole,) = await driver.run(driver.prompt(FOX, 16))
+    if driver.engine.caps.units == "tokens":
+        assert await driver.ids(FOX, 16, prefix=whole.ids[:cut]) == whole.ids[cut:]
+        return
+    delivered = [id for chunk in whole.chunks[:cut] for id in chunk.ids]  # as a worker that died has left it
+    (rest,) = await driver.run(driver.prompt(FOX, 32, prefix=delivered))  # how many are left, it can only guess
+    assert rest.ids
+    assert rest.ids[: len(whole.ids) - len(delivered)] == whole.ids[len(delivered) :][: len(rest.ids)]
 
 
 PENALISED = replace(WARM, repetition_penalty=1.3, presence_penalty=0.4, frequency_penalty=0.3, top_p=0.9)
@@ -398,6 +422,8 @@ async def test_a_crowd_of_grammars_is_obeyed_each_its_own(driver: Driver) -> Non
 
 async def test_an_answer_under_a_grammar_cut_anywhere_goes_on_with_the_same_ids(driver: Driver) -> None:
     bound(driver)
+    if driver.engine.caps.units == "bytes":
+        pytest.skip("a provider elsewhere cannot go on with an answer in a form: it ends with an error that says so")
     (whole,) = await driver.run(driver.prompt(RIVER, room(driver), sampling=WARM, grammar=SCHEMA))
     ends = driver.engine.vocabulary.eos_ids
     cuts = range(1, len([id for id in whole.ids if id not in ends]), 8)
@@ -413,7 +439,7 @@ async def test_an_answer_under_a_grammar_cut_anywhere_goes_on_with_the_same_ids(
 async def test_a_grammar_that_is_cut_short_by_max_new_ends_with_length(driver: Driver) -> None:
     bound(driver)
     (answer,) = await driver.run(driver.prompt(RIVER, 3, sampling=WARM, grammar=SCHEMA))
-    assert (len(answer.ids), answer.end.reason) == (3, "length")
+    assert (answer.written, answer.end.reason) == (3, "length")
 
 
 @pytest.mark.parametrize(
@@ -435,7 +461,7 @@ async def test_a_grammar_that_cannot_be_used_is_an_error_of_its_own(driver: Driv
     driver.engine.admit(staying)
     assert await refusal(driver, bad) == "response_format"
     assert driver.transcripts[bad.id].ids == []
-    assert len((await driver.finished(staying.id)).ids) == 6
+    assert (await driver.finished(staying.id)).written == 6
 
 
 async def test_a_sequence_can_be_aborted_while_its_grammar_is_compiled(driver: Driver) -> None:

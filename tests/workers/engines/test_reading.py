@@ -15,6 +15,8 @@ TEXT = "Où est la gare? 東京 👋🏽"
 
 
 def speech_of(driver: Driver) -> Speech:
+    if driver.engine.caps.units != "tokens":
+        pytest.skip("a provider elsewhere does not tell what its tokens are")
     return Speech(driver.engine.vocabulary, driver.engine.vocabulary.chat_template or "")
 
 

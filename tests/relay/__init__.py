@@ -1,0 +1,1 @@
+"""Models that a provider elsewhere serves: from our door to theirs and back."""
