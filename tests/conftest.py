@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import subprocess
@@ -13,6 +14,9 @@ import pytest
 
 from queuechat.bus import Bus
 from queuechat.embedded import find_server
+
+# Two tests run at a time, and two engines of two threads on two cores wait for each other most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def free_port() -> int:

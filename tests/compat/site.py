@@ -18,7 +18,7 @@ KEY = "sk-compat"
 async def a_stack(folder: Path) -> AsyncIterator[dict[str, str]]:
     """The environment in which a client program finds the server."""
     async with site(folder) as here:
-        real = ("--engine", "llamacpp", "--tool-format", "json", "--max-context", "2048")
+        real = ("--engine", "llamacpp", "--tool-format", "json", "--max-context", "2048", "--threads", "1")
         await here.workers.start("smollm2", MODEL, *real)
         await here.workers.start("echo", SLOW, "--echo-rate", "20")
         files = str(folder / "files")

@@ -46,7 +46,7 @@ async def shared_bus(redis_url: str) -> AsyncIterator[Bus]:
 async def sdk(redis_url: str, shared_bus: Bus, folder: Path) -> AsyncIterator[AsyncOpenAI]:
     """The official client of an API process whose two models are the same weights on both engines. The model's own
     template knows no tools: one is told them in words, the other has a template that knows them."""
-    context = ("--max-context", "2048")
+    context = ("--max-context", "2048", "--threads", "1")
     words = ("--tool-format", "json", "--dtype", "float32")
     port = free_port()
     api = await Command.start(["api", "--port", str(port)], folder / "api", QUEUECHAT_REDIS_URL=redis_url)

@@ -54,7 +54,8 @@ def transformers(max_running: int = MAX_RUNNING, max_context: int = MAX_CONTEXT)
 def llamacpp() -> Engine:
     pytest.importorskip("xllamacpp")
     module = pytest.importorskip("workers.engines.llamacpp", exc_type=ImportError)
-    engine: Engine = module.LlamaCppEngine(str(smollm()), max_running=MAX_RUNNING, max_context=MAX_CONTEXT)
+    path = str(smollm())
+    engine: Engine = module.LlamaCppEngine(path, max_running=MAX_RUNNING, max_context=MAX_CONTEXT, threads=1)
     return engine
 
 

@@ -35,7 +35,7 @@ def far_url() -> str:
     }
     for command in (
         ["api"],
-        ["worker", "--model", "smollm2", "--name", MODEL, "--device", "cpu", "--max-running", "8"],
+        ["worker", "--model", "smollm2", "--name", MODEL, "--device", "cpu", "--max-running", "8", "--threads", "1"],
     ):
         with (folder / f"{command[0]}.log").open("wb") as log:
             command = [sys.executable, "-m", "queuechat", *command]
