@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import secrets
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 from queuechat import keys
 from queuechat.bus import Bus, Claim, Item, Verdict
+from queuechat.errors import BusUnavailable
 from queuechat.protocol import Chunk, End, Failure, Logprob, ModelCard, PrefixHash, Reason, WorkerCard
 
 
@@ -150,5 +152,6 @@ class Hand:
     async def _live(self) -> None:
         while True:
             await asyncio.sleep(keys.BEAT_S / 2)
-            await self.beat()
-            await self.bus.renew(self.model, self.name)
+            with contextlib.suppress(BusUnavailable):  # as a worker, it lives on while Redis is away
+                await self.beat()
+                await self.bus.renew(self.model, self.name)
