@@ -24,6 +24,7 @@ Everything that is text (templates, detokenising, stop strings) is above the eng
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, Self, runtime_checkable
 
@@ -57,6 +58,7 @@ class Prompt:
     logprobs: int | None = None
     grammar: Grammar | None = None  # then the ends of the vocabulary end the sequence, whatever `stop_ids` says
     sight: Sight | None = None  # then `prompt_ids` are its ids
+    adapter: str = ""  # one of `Caps.adapters`; "" is the base model
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class Caps:
     scores: bool = False
     generates: bool = True
     vision: bool = False
+    adapters: frozenset[str] = frozenset()
 
 
 class Vocabulary(Protocol):
@@ -178,6 +181,13 @@ class Engine(Protocol):
         """Stop and free everything; safe to call twice."""
 
 
+class Wearer(Protocol):
+    """An engine with `caps.adapters` has this as well."""
+
+    def wearing(self, adapter: str) -> AbstractContextManager[None]:
+        """What this thread embeds and scores meanwhile, it does with an adapter; "" is the base model."""
+
+
 class Scorer(Protocol):
     """An engine whose `caps.scores` is true has this as well."""
 
@@ -198,8 +208,10 @@ def refuse_unknown(ids: Sequence[int], size: int, *, param: str) -> None:
 
 
 def refuse_beyond(prompt: Prompt, caps: Caps) -> None:
-    """Raises UnsupportedParameter for images, logprobs and grammars that an engine cannot do, InvalidRequest for too
-    many logprobs."""
+    """Raises UnsupportedParameter for images, adapters, logprobs and grammars that an engine cannot do, InvalidRequest
+    for too many logprobs."""
+    if prompt.adapter and prompt.adapter not in caps.adapters:
+        raise UnsupportedParameter(f"this model's engine has no adapter {prompt.adapter!r}", param="model")
     if prompt.sight is not None and not caps.vision:
         raise UnsupportedParameter("this model sees no images: leave them out", param="messages")
     if prompt.logprobs is not None:
