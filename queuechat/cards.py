@@ -31,6 +31,7 @@ class ModelCard:
     scores: bool = False  #: whether it tells the log probabilities of prompts
     fim: bool = False  #: whether it fills in the middle, between a prompt and a suffix
     vision: bool = False  #: whether messages may have images
+    parent: str = ""  #: the model that it is an adapter of
 
     def encode(self) -> bytes:
         return VERSION + orjson.dumps(asdict(self))
@@ -47,6 +48,7 @@ class WorkerCard:
     id: str
     model: str
     aliases: list[str] = field(default_factory=list)
+    adapters: list[str] = field(default_factory=list)  #: names of models that it serves beside, on the same weights
     engine: str = ""
     device: str = ""
     host: str = ""

@@ -1,4 +1,5 @@
-"""The engine child: one engine, one consumer. Started by the supervisor, which alone speaks to the outside.
+"""The engine child: one engine, one consumer for each name that it serves. Started by the supervisor, which alone
+speaks to the outside.
 
 Standard input brings the spec as the first line, then `drain` and `cancel <id>`; its end means that the supervisor is
 gone. The pipe named by the first argument takes status lines, JSON: `ready` once, then load four times a second.
@@ -27,8 +28,10 @@ from queuechat.protocol import Reason
 from workers.consumer import Consumer
 from workers.engines.base import Caps, Engine
 from workers.models import Spec
+from workers.places import Places
 from workers.process import EX_CONFIG, EX_ENGINE
 from workers.prompting import Speech
+from workers.sharing import Share, deal
 from workers.text.abilities import reasoning_of, tool_format_of
 from workers.text.template import load_template
 
@@ -66,7 +69,8 @@ def _transformers(spec: Spec) -> Engine:
         source = str(
             import_module("workers.convert").converted(Path(source), cache_dir=Path(spec.cache_dir) / "models")
         )
-    engine: Engine = _hf_kind(source, spec.revision)(
+    kind = _hf_kind(source, spec.revision)
+    engine: Engine = kind(
         source,
         device=spec.device,
         dtype=spec.dtype,
@@ -74,8 +78,18 @@ def _transformers(spec: Spec) -> Engine:
         revision=spec.revision,
         max_context=spec.max_context,
         threads=spec.threads,
+        **_for_text_only(kind, spec),
     )
     return engine
+
+
+def _for_text_only(kind: Any, spec: Spec) -> dict[str, Any]:
+    """What only models that read and write text are given."""
+    if not spec.lora:
+        return {}
+    if kind.__name__ != "TransformersEngine":
+        raise Misconfigured(f"--lora is for models that read and write text alone, and {spec.source} is none")
+    return {"lora": spec.lora}
 
 
 def _hf_kind(source: str, revision: str | None) -> Any:
@@ -131,7 +145,7 @@ class Child:
     def __init__(self, spec: Spec, status_fd: int):
         self._spec = spec
         self._status_fd = status_fd
-        self._consumer: Consumer | None = None
+        self._consumers: list[Consumer] = []
 
     async def run(self, commands: asyncio.StreamReader) -> None:
         spec = self._spec
@@ -142,15 +156,28 @@ class Child:
             await asyncio.to_thread(engine.start)
             template = load_template(spec.chat_template) if spec.chat_template else engine.vocabulary.chat_template
             speech = speech_of(engine, template or "", spec)
-            self._consumer = Consumer(bus, engine, speech, model=spec.model, worker=spec.worker, life=spec.life)
+            self._consumers = self._consumers_of(bus, engine, speech)
             self._tell(self._ready(engine) | _told(engine.caps, speech))
-            reporting = asyncio.create_task(self._report(self._consumer), name="status")
-            await self._consumer.run()
+            reporting = asyncio.create_task(self._report(), name="status")
+            await asyncio.gather(*(consumer.run() for consumer in self._consumers))
             reporting.cancel()
             await bus.close()
         finally:
             listening.cancel()
             engine.close()
+
+    def _consumers_of(self, bus: Bus, engine: Engine, speech: Speech) -> list[Consumer]:
+        """One for each name; only an engine with adapters has more than one, and is shared."""
+        spec, places = self._spec, Places(engine.caps.max_running)
+        engines: dict[str, Engine] = {spec.model: engine}
+        if spec.lora:
+            shares = {name: Share(engine, name if name in spec.lora else "") for name in spec.names}
+            self._dealing = asyncio.create_task(deal(engine, list(shares.values())), name="deal")
+            engines = {**shares}
+        return [
+            Consumer(bus, part, speech, model=name, worker=spec.worker, life=spec.life, places=places)
+            for name, part in engines.items()
+        ]
 
     def _ready(self, engine: Engine) -> dict[str, Any]:
         caps = engine.caps
@@ -165,14 +192,15 @@ class Child:
             "logprobs": caps.logprobs,
         }
 
-    async def _report(self, consumer: Consumer) -> None:
+    async def _report(self) -> None:
+        consumers = self._consumers
         while True:
             self._tell(
                 {
-                    "steps": consumer.steps,
-                    "tokens": consumer.tokens,
-                    "running": len(consumer.held),
-                    "working": consumer.working,
+                    "steps": sum(consumer.steps for consumer in consumers),
+                    "tokens": sum(consumer.tokens for consumer in consumers),
+                    "running": sum(len(consumer.held) for consumer in consumers),
+                    "working": sum(consumer.working for consumer in consumers),
                 }
             )
             await asyncio.sleep(STATUS_S)
@@ -191,12 +219,11 @@ class Child:
 
     def _obey(self, command: str) -> None:
         word, _, rest = command.partition(" ")
-        if self._consumer is None:
-            return
-        if word == "drain":
-            self._consumer.drain()
-        elif word in ("CANCEL", "DEADLINE"):
-            self._consumer.cancel(rest, Reason.DEADLINE if word == "DEADLINE" else Reason.CANCELLED)
+        for consumer in self._consumers:
+            if word == "drain":
+                consumer.drain()
+            elif word in ("CANCEL", "DEADLINE"):
+                consumer.cancel(rest, Reason.DEADLINE if word == "DEADLINE" else Reason.CANCELLED)
 
 
 async def _standard_input() -> asyncio.StreamReader:

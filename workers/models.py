@@ -21,7 +21,7 @@ EngineName = Literal["echo", "transformers", "llamacpp"]
 HONOURED: dict[EngineName, frozenset[str]] = {
     "echo": frozenset({"echo_rate"}),
     "llamacpp": frozenset({"device", "dtype", "threads"}),
-    "transformers": frozenset({"device", "dtype", "revision", "threads"}),
+    "transformers": frozenset({"device", "dtype", "revision", "threads", "lora"}),
 }
 LLAMACPP_DEVICES = ("auto", "cpu", "cuda", "gpu")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -45,12 +45,18 @@ class Spec:
     max_running: int | None = None
     max_context: int | None = None
     threads: int | None = None
+    lora: dict[str, str] | None = None  # folders of adapters, by the names that they are served by
     chat_template: str | None = None
     tool_format: str | None = None  # None: as the chat template tells
     reasoning: str | None = None
     echo_rate: float = 0.0
     log_level: str = "info"
     log_json: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """Whose jobs it takes: the model's, and those of its adapters."""
+        return [self.model, *(self.lora or {})]
 
     def encode(self) -> bytes:
         return orjson.dumps(asdict(self))
@@ -69,6 +75,7 @@ def resolve(
     dtype: str = "auto",
     revision: str | None = None,
     threads: int | None = None,
+    lora: Sequence[str] = (),
     echo_rate: float = 0.0,
 ) -> Spec:
     """The spec of a model as the user named it.
@@ -83,9 +90,26 @@ def resolve(
         dtype = "float16"  # so small a model loses too much when its activations are rounded to 8 bits
     spec = Spec(served[0], list(served[1:]), chosen, source, device=device, dtype=dtype)
     spec = replace(spec, revision=revision, threads=threads, echo_rate=echo_rate)
+    spec = replace(spec, lora=_adapters(lora, served) if lora else None)
     _refuse_meaningless(spec)
     _refuse_impossible(spec)
     return spec
+
+
+def _adapters(given: Sequence[str], served: Sequence[str]) -> dict[str, str]:
+    """Folders by name, of what was given as NAME=FOLDER."""
+    adapters: dict[str, str] = {}
+    for one in given:
+        name, equals, folder = one.partition("=")
+        if not equals or not folder:
+            raise Misconfigured(f"--lora {one!r} is not of the form NAME=FOLDER")
+        if keys.check_model(name) in (*served, *adapters):
+            raise Misconfigured(f"--lora {one!r}: the name {name!r} is taken; each adapter is a model of its own name")
+        path = Path(folder).expanduser()
+        if not path.is_dir():
+            raise Misconfigured(f"--lora {one!r}: there is no folder {path}")
+        adapters[name] = str(path.resolve())
+    return adapters
 
 
 def _refuse_meaningless(spec: Spec) -> None:

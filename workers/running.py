@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from queuechat import keys
 from queuechat.bus import Claim, Item
-from queuechat.errors import ContextLengthExceeded, InvalidRequest, QueuechatError
+from queuechat.errors import ContextLengthExceeded, EngineDied, InvalidRequest, QueuechatError
 from queuechat.protocol import Chunk, End, Failure, Logprob, PrefixHash, Read, Reason
-from workers.engines.base import Prompt
+from workers.engines.base import Finished, Prompt
 from workers.text.transcript import Transcript
 
 
@@ -92,9 +92,18 @@ class Generation(_Held):
         self._cut(reason, offset, len(self.prompt.prompt_ids))
 
     def finished(self, reason: Reason) -> None:
-        """The engine's last word."""
         if not self.over:
             self._finished = reason
+
+    def ended(self, event: Finished) -> None:
+        """The engine's last word. Raises EngineDied when it was the engine's own."""
+        if event.reason != "error":
+            self.finished(Reason(event.reason))
+        elif event.retryable:
+            raise EngineDied(event.error)
+        else:
+            error = InvalidRequest(event.error, param=event.param) if event.param else QueuechatError(event.error)
+            self.fail(error, len(self.prompt.prompt_ids))
 
     def flush(self) -> Item | None:
         if not self._fresh:

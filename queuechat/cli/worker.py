@@ -43,6 +43,10 @@ def worker(
     max_context: Annotated[int | None, typer.Option(min=16, help="Tokens of context; the model's own at most.")] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of llamacpp or transformers.")] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FOLDER", help="A LoRA adapter of peft's, served as a model; may be repeated."),
+    ] = None,
     chat_template: Annotated[str | None, typer.Option(help="Jinja file or known name; overrides the model's.")] = None,
     tool_format: Annotated[
         str | None,
@@ -73,6 +77,7 @@ def worker(
         dtype=dtype,
         revision=revision,
         threads=threads,
+        lora=lora or (),
         echo_rate=echo_rate,
     )
     with redis_for(loaded.redis_url, loaded.state_dir) as url:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import itertools
 import shutil
 from collections.abc import AsyncIterator, Callable
@@ -16,59 +15,31 @@ import pytest
 
 from queuechat.errors import Misconfigured, UnsupportedParameter
 from queuechat.protocol import Sampling
-from tests.workers.engines.conftest import smollm, started
+from tests.workers.engines.conftest import started
 from tests.workers.engines.driver import Driver
+from tests.workers.engines.lora import CONFIGS, greedy, saved_adapter, short_model
 from workers.engines.base import Prompt, Tokens
 
 torch = pytest.importorskip("torch")
-peft = pytest.importorskip("peft")
+pytest.importorskip("peft")
 pytest.importorskip("transformers")
 
-LAYERS = 5
 STORY = (
     "Once upon a time, in a land far away, there was a river that nobody had ever crossed, and by this river lived " * 2
 )
-CONFIGS: dict[str, dict[str, Any]] = {
-    "pirate": {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]},
-    "bard": {
-        "r": 8,
-        "lora_alpha": 4,
-        "target_modules": ["k_proj", "o_proj", "up_proj", "down_proj"],
-        "rank_pattern": {"layers.3.mlp.up_proj": 2},
-        "alpha_pattern": {r"layers\.[12]\.mlp\.down_proj": 16},
-        "use_rslora": True,
-    },
-}
 
 
 @pytest.fixture(scope="module")
-def short(plain: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    """The first layers of the small model: its vocabulary and its numbers in a fifth of the time."""
-    from workers.convert import converted
-
+def short(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     folder = tmp_path_factory.mktemp("short")
-    model = copy.deepcopy(plain)
-    model.model.layers = model.model.layers[:LAYERS]
-    model.config.num_hidden_layers = LAYERS
-    model.save_pretrained(folder)
-    for file in converted(smollm()).glob("tokenizer*"):
-        shutil.copy(file, folder)
-    return folder, model
+    return folder, short_model(folder)
 
 
 @pytest.fixture(scope="module")
 def made(short: tuple[Path, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Any]]:
-    """Random adapters as peft saves them, each with the model that peft merges it into."""
-    made = {}
-    for seed, (name, config) in enumerate(CONFIGS.items()):
-        torch.manual_seed(seed)
-        model = peft.get_peft_model(
-            copy.deepcopy(short[1]), peft.LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False, **config)
-        )
-        folder = tmp_path_factory.mktemp(name)
-        model.save_pretrained(str(folder))
-        made[name] = folder, model.merge_and_unload().eval()
-    return made
+    """Adapters, each with the model that peft merges it into."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in CONFIGS}
+    return {name: (folder, saved_adapter(short[1], name, folder)) for name, folder in folders.items()}
 
 
 @pytest.fixture(scope="module")
@@ -95,10 +66,7 @@ def answer(short: tuple[Path, Any], made: dict[str, tuple[Path, Any]]) -> Callab
 
     def of(prompt: Prompt) -> list[int]:
         model = made[prompt.adapter][1] if prompt.adapter else short[1]
-        ids = torch.tensor([list(prompt.prompt_ids)])
-        whole = model.generate(ids, do_sample=False, max_new_tokens=prompt.max_new, eos_token_id=-1)
-        said: list[int] = whole[0, ids.shape[1] :].tolist()
-        return said
+        return greedy(model, list(prompt.prompt_ids), prompt.max_new)
 
     return of
 
@@ -136,7 +104,12 @@ async def test_a_prefix_that_is_cached_under_one_adapter_serves_no_other(
     assert cache.use_prefix_sharing
     matches: list[int] = []
     searched = cache.search_prefix_match
-    cache.search_prefix_match = lambda *args: matches.append(searched(*args)) or matches[-1]
+
+    def search(request_id: str, prompt_ids: list[int]) -> int:
+        matches.append(searched(request_id, prompt_ids))
+        return matches[-1]
+
+    cache.search_prefix_match = search
     try:
         for adapter in ("pirate", "", "bard", "pirate", "", "bard"):
             prompt = wearing(dressed, adapter, STORY, 8)
