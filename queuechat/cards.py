@@ -32,6 +32,7 @@ class ModelCard:
     fim: bool = False  #: whether it fills in the middle, between a prompt and a suffix
     vision: bool = False  #: whether messages may have images
     parent: str = ""  #: the model that it is an adapter of
+    quantization: str = ""  #: how the weights are kept, where that is not a dtype
 
     def encode(self) -> bytes:
         return VERSION + orjson.dumps(asdict(self))
@@ -51,6 +52,7 @@ class WorkerCard:
     adapters: list[str] = field(default_factory=list)  #: names of models that it serves beside, on the same weights
     engine: str = ""
     device: str = ""
+    quantization: str = ""
     host: str = ""
     pid: int = 0
     state: Literal["loading", "ready", "draining", "restarting"] = "loading"

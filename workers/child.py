@@ -78,18 +78,23 @@ def _transformers(spec: Spec) -> Engine:
         revision=spec.revision,
         max_context=spec.max_context,
         threads=spec.threads,
-        **_for_text_only(kind, spec),
+        **_beyond_encoders(kind, spec),
     )
     return engine
 
 
-def _for_text_only(kind: Any, spec: Spec) -> dict[str, Any]:
-    """What only models that read and write text are given."""
-    if not spec.lora:
-        return {}
-    if kind.__name__ != "TransformersEngine":
+def _beyond_encoders(kind: Any, spec: Spec) -> dict[str, Any]:
+    """What not every model of Hugging Face's can be given. Raises Misconfigured for one that cannot."""
+    keeping = import_module("workers.engines.weights").Keeping(
+        spec.quantize, spec.device_map, spec.max_memory, spec.offload_folder
+    )
+    if spec.lora and kind.__name__ != "TransformersEngine":
         raise Misconfigured(f"--lora is for models that read and write text alone, and {spec.source} is none")
-    return {"lora": spec.lora}
+    if kind.__name__ == "EncoderEngine":
+        if keeping.quantize or keeping.spreads:
+            raise Misconfigured(f"{spec.source} only makes embeddings: it is neither quantised nor spread over devices")
+        return {}
+    return {"keeping": keeping} | ({"lora": spec.lora} if spec.lora else {})
 
 
 def _hf_kind(source: str, revision: str | None) -> Any:
@@ -134,8 +139,9 @@ _BUILDERS = {"echo": _echo, "transformers": _transformers, "llamacpp": _llamacpp
 
 
 def _told(caps: Caps, speech: Speech) -> dict[str, Any]:
-    abilities = {"generates": caps.generates, "chats": caps.generates and bool(speech.template)}
+    abilities: dict[str, Any] = {"generates": caps.generates, "chats": caps.generates and bool(speech.template)}
     abilities |= {"scores": caps.scores, "fim": speech.fim is not None, "vision": caps.vision}
+    abilities |= {"quantization": caps.quantization}
     return {"tool_format": speech.tool_format, "reasoning": speech.reasoning, "abilities": abilities}
 
 

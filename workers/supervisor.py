@@ -244,6 +244,7 @@ class Supervisor:
             adapters=self._spec.names[1:],
             engine=self._spec.engine,
             device=status.device if status else "",
+            quantization=status.abilities.get("quantization", "") if status else "",
             host=socket.gethostname(),
             pid=self._child.pid if self._child else os.getpid(),
             state=self._state,

@@ -43,6 +43,15 @@ def worker(
     max_context: Annotated[int | None, typer.Option(min=16, help="Tokens of context; the model's own at most.")] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of llamacpp or transformers.")] = None,
+    quantize: Annotated[str | None, typer.Option(help="int8 or int4: quantise the weights as they are loaded.")] = None,
+    device_map: Annotated[
+        str | None, typer.Option(help="auto, balanced, sequential: where accelerate puts the layers.")
+    ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(metavar="0=20GiB,cpu=60GiB", help="What layers may take there."),
+    ] = None,
+    offload_folder: Annotated[str | None, typer.Option(help="Folder for layers that fit nowhere else.")] = None,
     lora: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=FOLDER", help="A LoRA adapter of peft's, served as a model; may be repeated."),
@@ -77,6 +86,10 @@ def worker(
         dtype=dtype,
         revision=revision,
         threads=threads,
+        quantize=quantize,
+        device_map=device_map,
+        max_memory=max_memory,
+        offload_folder=offload_folder,
         lora=lora or (),
         echo_rate=echo_rate,
     )

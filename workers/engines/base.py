@@ -100,6 +100,7 @@ class Caps:
     generates: bool = True
     vision: bool = False
     adapters: frozenset[str] = frozenset()
+    quantization: str = ""  # how the weights are kept, where that is not a dtype
 
 
 class Vocabulary(Protocol):

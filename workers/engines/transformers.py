@@ -82,19 +82,18 @@ class TransformersEngine:
         adapters.follow(self._manager)
         cache = self._manager.batch_processor.cache
         context = min(context, cache.num_blocks * plan.page_size)
-        # In half precision the batch's shape moves logits by more than close calls between tokens can bear.
-        exact = loaded.model.dtype.itemsize >= 4
         self._compiler = compiler_of(loaded)
         self.caps = Caps(
             context,
             max_running,
-            "exact" if exact else "distribution",
+            "exact" if loaded.exact else "distribution",
             True,
             loaded.device,
             grammars=KINDS if self._compiler and loaded.vocabulary.eos_ids else frozenset(),
             logprobs=self._compiler is not None,
             scores=self._compiler is not None and has_plain_head(loaded.model),
             adapters=adapters.names,
+            quantization=loaded.quantization,
         )
         self.vocabulary, self.wearing = loaded.vocabulary, adapters.wearing
         self._dead = ""

@@ -29,6 +29,7 @@ from workers.engines.hf_model import computes
 from workers.engines.pulse import feel
 from workers.engines.vision_model import load_seeing
 from workers.engines.vision_reading import NoNumbers, Reading
+from workers.engines.weights import Keeping
 from workers.sampling import refuse_unusable
 
 log = logging.getLogger(__name__)
@@ -54,8 +55,10 @@ class VisionEngine:
         revision: str | None = None,
         max_context: int | None = None,
         threads: int | None = None,
+        keeping: Keeping | None = None,
     ):
-        self._load = partial(load_seeing, source, revision, device=device, dtype=dtype, threads=threads)
+        options = {"device": device, "dtype": dtype, "threads": threads, "keeping": keeping}
+        self._load = partial(load_seeing, source, revision, **options)
         self._max_running, self._max_context = max_running, max_context
         self._model: Any = None
         self._vocab_size = 0
@@ -76,17 +79,16 @@ class VisionEngine:
             raise EngineDied(NO_NUMBERS)
         self._compiler = compiler_of(replace(loaded, vocabulary=self.vocabulary))
         feel(self._model, lambda: self._post(self._steps.put_nowait, []))
-        # At less, a prompt that is read at once and one that is read by tokens differ.
-        exact = loaded.model.dtype.itemsize >= 4
         self.caps = Caps(
             min(self._max_context or loaded.context_length, loaded.context_length),
             self._max_running or RUNNING.get(loaded.device, RUNNING_ELSEWHERE),
-            "exact" if exact else "distribution",
+            "exact" if loaded.exact else "distribution",
             False,
             loaded.device,
             grammars=KINDS if self._compiler and self.vocabulary.eos_ids else frozenset(),
             logprobs=self._compiler is not None,
             vision=True,
+            quantization=loaded.quantization,
         )
         self._dead = ""
         self._thread.start()
