@@ -64,11 +64,7 @@ def _echo(spec: Spec) -> Engine:
 
 
 def _transformers(spec: Spec) -> Engine:
-    source = spec.source
-    if source.endswith(".gguf"):
-        source = str(
-            import_module("workers.convert").converted(Path(source), cache_dir=Path(spec.cache_dir) / "models")
-        )
+    source = _unpacked(spec)
     kind = _hf_kind(source, spec.revision)
     engine: Engine = kind(
         source,
@@ -81,6 +77,14 @@ def _transformers(spec: Spec) -> Engine:
         **_beyond_encoders(kind, spec),
     )
     return engine
+
+
+def _unpacked(spec: Spec) -> str:
+    """Folder or Hub id of a model, a GGUF file as what it is converted to."""
+    if not spec.source.endswith(".gguf"):
+        return spec.source
+    folder = Path(spec.cache_dir) / "models"
+    return str(import_module("workers.convert").converted(Path(spec.source), cache_dir=folder))
 
 
 def _beyond_encoders(kind: Any, spec: Spec) -> dict[str, Any]:
@@ -125,6 +129,18 @@ def _llamacpp(spec: Spec) -> Engine:
     return engine
 
 
+def _vllm(spec: Spec) -> Engine:
+    engine: Engine = import_module("workers.engines.vllm").VllmEngine(
+        _unpacked(spec),
+        dtype=spec.dtype,
+        max_running=spec.max_running,
+        max_context=spec.max_context,
+        revision=spec.revision,
+        tensor_parallel=spec.tensor_parallel,
+    )
+    return engine
+
+
 def speech_of(engine: Engine, template: str, spec: Spec) -> Speech:
     """How its model speaks: as the spec says, else as the chat template tells.
 
@@ -135,7 +151,7 @@ def speech_of(engine: Engine, template: str, spec: Spec) -> Speech:
     return Speech(engine.vocabulary, template, tool_format, reasoning_of(template, spec.reasoning))
 
 
-_BUILDERS = {"echo": _echo, "transformers": _transformers, "llamacpp": _llamacpp}
+_BUILDERS = {"echo": _echo, "transformers": _transformers, "llamacpp": _llamacpp, "vllm": _vllm}
 
 
 def _told(caps: Caps, speech: Speech) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import orjson
 from queuechat import keys
 from queuechat.errors import Misconfigured
 
-EngineName = Literal["echo", "transformers", "llamacpp"]
+EngineName = Literal["echo", "transformers", "llamacpp", "vllm"]
 
 #: How the weights are kept.
 KEEPING = {"quantize", "device_map", "max_memory", "offload_folder"}
@@ -26,6 +26,7 @@ HONOURED: dict[EngineName, frozenset[str]] = {
     "echo": frozenset({"echo_rate"}),
     "llamacpp": frozenset({"device", "dtype", "threads"}),
     "transformers": frozenset({"device", "dtype", "revision", "threads", "lora"} | KEEPING),
+    "vllm": frozenset({"dtype", "revision", "tensor_parallel"}),
 }
 LLAMACPP_DEVICES = ("auto", "cpu", "cuda", "gpu")
 QUANTIZATIONS = ("int8", "int4")
@@ -56,6 +57,7 @@ class Spec:
     device_map: str | None = None
     max_memory: dict[str, str] | None = None  # by device: 0, 1, …, cpu
     offload_folder: str | None = None
+    tensor_parallel: int | None = None  # GPUs
     lora: dict[str, str] | None = None  # folders of adapters, by the names that they are served by
     chat_template: str | None = None
     tool_format: str | None = None  # None: as the chat template tells
@@ -90,6 +92,7 @@ def resolve(
     device_map: str | None = None,
     max_memory: str | None = None,
     offload_folder: str | None = None,
+    tensor_parallel: int | None = None,
     lora: Sequence[str] = (),
     echo_rate: float = 0.0,
 ) -> Spec:
@@ -106,6 +109,7 @@ def resolve(
     spec = Spec(served[0], list(served[1:]), chosen, source, device=device, dtype=dtype)
     spec = replace(spec, revision=revision, threads=threads, echo_rate=echo_rate)
     spec = replace(spec, quantize=quantize, device_map=device_map, offload_folder=offload_folder)
+    spec = replace(spec, tensor_parallel=tensor_parallel)
     spec = replace(spec, max_memory=_sizes(max_memory) if max_memory else None)
     spec = replace(spec, lora=_adapters(lora, served) if lora else None)
     _refuse_meaningless(spec)
@@ -211,13 +215,13 @@ def _engine(source: str, asked: str | None, device: str) -> EngineName:
         if source == "echo":
             return "echo"
         return "llamacpp" if is_gguf and (device == "cpu" or not accelerator_present()) else "transformers"
-    if asked not in ("echo", "transformers", "llamacpp"):
-        raise Misconfigured(f"there is no engine {asked!r}: choose echo, transformers or llamacpp")
+    if asked not in HONOURED:
+        raise Misconfigured(f"there is no engine {asked!r}: choose {', '.join(HONOURED)}")
     if (asked == "echo") != (source == "echo"):
         raise Misconfigured(f"engine {asked!r} cannot run model {source!r}")
     if asked == "llamacpp" and not is_gguf:
         raise Misconfigured(f"engine 'llamacpp' runs GGUF files, {source!r} is none")
-    return asked  # type: ignore[return-value]
+    return asked
 
 
 def accelerator_present() -> bool:

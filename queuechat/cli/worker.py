@@ -19,7 +19,7 @@ from queuechat.roster import take_census
 MODEL_HELP = "Hub id, folder, GGUF file, `smollm2` (small, real) or `echo` (no model)."
 EngineFlag = Annotated[
     str | None,
-    typer.Option(help="echo, llamacpp or transformers. [default: llamacpp for GGUF without a GPU, else transformers]"),
+    typer.Option(help="echo, llamacpp, transformers, vllm. [default: llamacpp for GGUF and no GPU, else transformers]"),
 ]
 Names = Annotated[str | None, typer.Option("--name", help="Served name and aliases: a,b,c.")]
 
@@ -52,6 +52,7 @@ def worker(
         typer.Option(metavar="0=20GiB,cpu=60GiB", help="What layers may take there."),
     ] = None,
     offload_folder: Annotated[str | None, typer.Option(help="Folder for layers that fit nowhere else.")] = None,
+    tensor_parallel: Annotated[int | None, typer.Option(min=1, help="GPUs that share each layer (vllm).")] = None,
     lora: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=FOLDER", help="A LoRA adapter of peft's, served as a model; may be repeated."),
@@ -90,6 +91,7 @@ def worker(
         device_map=device_map,
         max_memory=max_memory,
         offload_folder=offload_folder,
+        tensor_parallel=tensor_parallel,
         lora=lora or (),
         echo_rate=echo_rate,
     )

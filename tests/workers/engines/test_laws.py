@@ -20,7 +20,7 @@ FOX = "The quick brown fox jumps over the lazy dog. Then the fox"
 RIVER = "Once upon a time there was a river that"
 HOT = Sampling(temperature=2.0, seed=11)
 WARM = Sampling(temperature=0.8, seed=7)
-IDS = {"echo": 273, "transformers": 49152, "llamacpp": 49152, "vision": 352}  # of the vocabularies
+IDS = {"echo": 273, "transformers": 49152, "llamacpp": 49152, "vision": 352, "vllm": 49152}  # of the vocabularies
 
 
 # 1. Contiguous offsets from the prefix, exactly one end.
@@ -280,7 +280,12 @@ def _break_vision(driver: Driver) -> None:
     driver.engine._model.forward = fail  # type: ignore[attr-defined]
 
 
-KILLS = {"transformers": _break_transformers, "vision": _break_vision}
+def _break_vllm(driver: Driver) -> None:
+    for process in driver.engine._llm.engine_core.resources.engine_manager.processes:  # type: ignore[attr-defined]
+        process.kill()
+
+
+KILLS = {"transformers": _break_transformers, "vision": _break_vision, "vllm": _break_vllm}
 
 
 @pytest.mark.parametrize("kind", list(KILLS))
