@@ -49,6 +49,11 @@ def build(spec: Spec) -> Engine:
     try:
         return _BUILDERS[spec.engine](spec)
     except ModuleNotFoundError as error:
+        if spec.engine == "vllm":
+            raise Misconfigured(
+                f"engine 'vllm' needs {error.name}, which is not installed: vLLM wants an environment of its own, "
+                "see docs/operations.md"
+            ) from error
         extra = {"transformers": "worker", "llamacpp": "llamacpp"}.get(spec.engine, "all")
         raise Misconfigured(
             f"engine {spec.engine!r} needs {error.name}, which is not installed: pip install 'queuechat[{extra}]'"
@@ -237,7 +242,11 @@ class Child:
                 self._obey(line.decode().strip())
         except Exception:
             log.exception("engine child ends, since it cannot obey any more")
-        os._exit(EX_ENGINE)  # without a supervisor nobody renews our leases: others must take over
+            os._exit(EX_ENGINE)
+        # Without a supervisor nobody renews our leases: others must take over. What an engine has started goes as well.
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(EX_ENGINE)
 
     def _obey(self, command: str) -> None:
         word, _, rest = command.partition(" ")

@@ -10,7 +10,7 @@ from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
 from queuechat.errors import QueuechatError, UnsupportedParameter
-from queuechat.protocol import Logprob, Sampling
+from queuechat.protocol import Grammar, Logprob, Sampling
 from workers.engines.base import Prompt
 from workers.engines.llamacpp_request import seed
 from workers.sampling import COLDEST, refuse_unusable
@@ -59,8 +59,12 @@ def params_of(prompt: Prompt) -> SamplingParams:
         logprobs=prompt.logprobs or 0,
         detokenize=False,
         output_kind=RequestOutputKind.DELTA,
-        structured_outputs=StructuredOutputsParams(grammar=lark_of(prompt.grammar)) if prompt.grammar else None,
+        structured_outputs=_held_to(prompt.grammar),
     )
+
+
+def _held_to(grammar: Grammar | None) -> StructuredOutputsParams | None:
+    return None if grammar is None else StructuredOutputsParams(grammar=lark_of(grammar, compact=True))
 
 
 def refuse_no_number(logprobs: list[Mapping[int, Any]] | None, ids: list[int]) -> None:
