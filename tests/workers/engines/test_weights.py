@@ -45,7 +45,11 @@ def perplexity(driver: Driver) -> float:
 
 async def test_int8_weights_take_a_third_and_answer_nearly_the_same(hf: Driver, plain: Any) -> None:
     pytest.importorskip("torchao")
-    engine: Any = build(resolve(str(smollm()), engine="transformers", device="cpu", dtype="float32", quantize="int8"))
+    from workers.convert import converted
+
+    engine: Any = build(
+        resolve(str(converted(smollm())), engine="transformers", device="cpu", dtype="float32", quantize="int8")
+    )
     driver = await started("transformers", engine)
     try:
         assert (engine.caps.quantization, engine.caps.resume) == ("int8", "exact")
