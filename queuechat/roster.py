@@ -66,7 +66,8 @@ class Census:
 
     @property
     def workers(self) -> list[WorkerCard]:
-        return [worker for model in self.models.values() for worker in model.workers]
+        """Each once, whatever it serves."""
+        return list({worker.id: worker for model in self.models.values() for worker in model.workers}.values())
 
     def find(self, name: str) -> Model | None:
         """The model of that name or alias; a live one before one that only has been."""
@@ -113,7 +114,12 @@ async def take_census(bus: Bus) -> Census:
     raws = await bus.connection.insist([("GET", key) for key in wanted])
     cards = list(_readable(ModelCard.decode, raws[: len(names)]))
     workers = list(_readable(WorkerCard.decode, raws[len(names) :]))
-    return Census({card.name: Model(card, [w for w in workers if w.model == card.name]) for card in cards})
+    return Census({card.name: Model(card, [w for w in workers if serves(w, card.name)]) for card in cards})
+
+
+def serves(worker: WorkerCard, model: str) -> bool:
+    """Whether a worker takes the jobs of a model."""
+    return model == worker.model or model in worker.adapters
 
 
 def _readable(decode: Callable[[bytes], C], raws: Iterable[bytes | None]) -> Iterator[C]:

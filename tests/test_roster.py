@@ -60,3 +60,16 @@ async def test_a_card_of_another_release_is_passed_over_and_one_that_says_more_i
     await bus.connection.command("SET", keys.model_card(model), ModelCard(model).encode(), "EX", 60)
     await bus.connection.command("ZADD", keys.MODELS, now, model)
     assert [worker.id for worker in (await take_census(bus)).models[model].workers] == [f"{model}-1"]
+
+
+async def test_a_worker_serves_its_adapters_and_is_still_one_worker(bus: Bus, model: str) -> None:
+    now, adapter = int(time.time() * 1000), f"{model}-bard"
+    card = WorkerCard(f"{model}-1", model, adapters=[adapter], state="ready")
+    await bus.connection.command("SET", keys.worker_card(card.id), card.encode(), "PX", 5000)
+    await bus.connection.command("ZADD", keys.WORKERS, now, card.id)
+    for name in (model, adapter):
+        await bus.connection.command("SET", keys.model_card(name), ModelCard(name).encode(), "EX", 60)
+        await bus.connection.command("ZADD", keys.MODELS, now, name)
+    census = await take_census(bus)
+    assert census.resolve(adapter).workers == census.resolve(model).workers == [card]
+    assert [worker for worker in census.workers if worker.id == card.id] == [card]

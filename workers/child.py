@@ -1,4 +1,5 @@
-"""The engine child: one engine, one consumer. Started by the supervisor, which alone speaks to the outside.
+"""The engine child: one engine, one consumer for each name that it serves. Started by the supervisor, which alone
+speaks to the outside.
 
 Standard input brings the spec as the first line, then `drain` and `cancel <id>`; its end means that the supervisor is
 gone. The pipe named by the first argument takes status lines, JSON: `ready` once, then load four times a second.
@@ -13,8 +14,6 @@ import math
 import os
 import signal
 import sys
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -25,14 +24,14 @@ from queuechat.bus import Bus
 from queuechat.dialects.order import BYTES
 from queuechat.errors import EngineDied, Misconfigured, QueuechatError
 from queuechat.protocol import Reason
+from workers.building import build, speech_of
 from workers.consumer import Consumer
-from workers.endpoints import endpoint_of
 from workers.engines.base import Caps, Engine
 from workers.models import Spec
+from workers.places import Places
 from workers.process import EX_CONFIG, EX_ENGINE
 from workers.prompting import Speech
-from workers.relaying import Relay
-from workers.text.abilities import reasoning_of, tool_format_of
+from workers.sharing import Share, deal
 from workers.text.named import chat_format
 
 log = logging.getLogger(__name__)
@@ -40,103 +39,10 @@ log = logging.getLogger(__name__)
 STATUS_S = 0.25
 
 
-def build(spec: Spec) -> Engine:
-    """The engine of a spec, not started.
-
-    Raises:
-        Misconfigured: its packages are not installed.
-    """
-    try:
-        return _BUILDERS[spec.engine](spec)
-    except ModuleNotFoundError as error:
-        extra = {"transformers": "worker", "llamacpp": "llamacpp", "remote": "remote"}.get(spec.engine, "all")
-        raise Misconfigured(
-            f"engine {spec.engine!r} needs {error.name}, which is not installed: pip install 'queuechat[{extra}]'"
-        ) from error
-
-
-def _echo(spec: Spec) -> Engine:
-    module = import_module("workers.engines.echo")
-    engine: Engine = module.EchoEngine(
-        spec.echo_rate, max_running=spec.max_running or 64, context_length=spec.max_context or 8192
-    )
-    return engine
-
-
-def _transformers(spec: Spec) -> Engine:
-    source = spec.source
-    if source.endswith(".gguf"):
-        source = str(
-            import_module("workers.convert").converted(Path(source), cache_dir=Path(spec.cache_dir) / "models")
-        )
-    engine: Engine = _hf_kind(source, spec.revision)(
-        source,
-        device=spec.device,
-        dtype=spec.dtype,
-        max_running=spec.max_running,
-        revision=spec.revision,
-        max_context=spec.max_context,
-        threads=spec.threads,
-    )
-    return engine
-
-
-def _hf_kind(source: str, revision: str | None) -> Any:
-    """The class of the engine for a model of Hugging Face's."""
-    if import_module("workers.engines.hf_encoder").is_encoder(source, revision):
-        return import_module("workers.engines.encoder").EncoderEngine
-    if import_module("workers.engines.vision_model").sees(source, revision):
-        return import_module("workers.engines.vision").VisionEngine
-    if import_module("workers.engines.seq2seq_model").is_seq2seq(source, revision):
-        return import_module("workers.engines.seq2seq").Seq2SeqEngine
-    return import_module("workers.engines.transformers").TransformersEngine
-
-
-def _llamacpp(spec: Spec) -> Engine:
-    source = spec.source
-    if spec.device in ("cuda", "gpu") and import_module("workers.engines.llamacpp_server").device() == "cpu":
-        raise Misconfigured(
-            f"--device {spec.device}, but llama.cpp sees no GPU: use cpu or auto, or a build of xllamacpp for this GPU"
-        )
-    if spec.dtype != "auto":
-        folder = Path(spec.cache_dir) / "models"
-        source = str(import_module("workers.convert").unpacked(Path(source), spec.dtype, cache_dir=folder))
-    engine: Engine = import_module("workers.engines.llamacpp").LlamaCppEngine(
-        source,
-        max_running=spec.max_running,
-        max_context=spec.max_context,
-        threads=spec.threads,
-        gpu_layers=0 if spec.device == "cpu" else None,
-    )
-    return engine
-
-
-def speech_of(engine: Engine, spec: Spec) -> Speech:
-    """How its model speaks: as the spec says, else as the chat template tells.
-
-    Raises:
-        Misconfigured: the template is not valid Jinja, or has no place for tools that it should render.
-    """
-    if spec.engine == "remote":
-        return Relay(engine.vocabulary, thinks=bool(spec.endpoint.get("reasoning")))
-    form = chat_format(spec.chat_template, engine.vocabulary.chat_template, spec.source)
-    tool_format = tool_format_of(form.template, spec.tool_format)
-    thoughts = reasoning_of(form.template, spec.reasoning)
-    return Speech(engine.vocabulary, form.template, tool_format, thoughts, form.stop)
-
-
-def _remote(spec: Spec) -> Engine:
-    endpoint = endpoint_of(spec.endpoint, spec.model)
-    engine: Engine = import_module("workers.engines.remote").RemoteEngine(endpoint, max_running=spec.max_running)
-    return engine
-
-
-_BUILDERS = {"echo": _echo, "transformers": _transformers, "llamacpp": _llamacpp, "remote": _remote}
-
-
 def _told(caps: Caps, speech: Speech) -> dict[str, Any]:
-    abilities = {"generates": caps.generates, "chats": caps.generates and speech.chats}
+    abilities: dict[str, Any] = {"generates": caps.generates, "chats": caps.generates and speech.chats}
     abilities |= {"scores": caps.scores, "fim": speech.fim is not None, "vision": caps.vision}
+    abilities |= {"quantization": caps.quantization}
     return {"tool_format": speech.tool_format, "reasoning": speech.reasoning, "abilities": abilities}
 
 
@@ -146,7 +52,7 @@ class Child:
     def __init__(self, spec: Spec, status_fd: int):
         self._spec = spec
         self._status_fd = status_fd
-        self._consumer: Consumer | None = None
+        self._consumers: list[Consumer] = []
 
     async def run(self, commands: asyncio.StreamReader) -> None:
         spec = self._spec
@@ -157,15 +63,28 @@ class Child:
             bus = await Bus(spec.redis_url, patience_s=math.inf).open()
             await asyncio.to_thread(engine.start)
             speech = speech_of(engine, spec)
-            self._consumer = Consumer(bus, engine, speech, model=spec.model, worker=spec.worker, life=spec.life)
+            self._consumers = self._consumers_of(bus, engine, speech)
             self._tell(self._ready(engine) | _told(engine.caps, speech))
-            reporting = asyncio.create_task(self._report(self._consumer), name="status")
-            await self._consumer.run()
+            reporting = asyncio.create_task(self._report(), name="status")
+            await asyncio.gather(*(consumer.run() for consumer in self._consumers))
             reporting.cancel()
             await bus.close()
         finally:
             listening.cancel()
             engine.close()
+
+    def _consumers_of(self, bus: Bus, engine: Engine, speech: Speech) -> list[Consumer]:
+        """One for each name; only an engine with adapters has more than one, and is shared."""
+        spec, places = self._spec, Places(engine.caps.max_running)
+        engines: dict[str, Engine] = {spec.model: engine}
+        if spec.lora:
+            shares = {name: Share(engine, name if name in spec.lora else "") for name in spec.names}
+            self._dealing = asyncio.create_task(deal(engine, list(shares.values())), name="deal")
+            engines = {**shares}
+        return [
+            Consumer(bus, part, speech, model=name, worker=spec.worker, life=spec.life, places=places)
+            for name, part in engines.items()
+        ]
 
     def _ready(self, engine: Engine) -> dict[str, Any]:
         caps = engine.caps
@@ -180,15 +99,16 @@ class Child:
             "logprobs": caps.logprobs,
         }
 
-    async def _report(self, consumer: Consumer) -> None:
-        unit = BYTES if consumer.engine.caps.units == "bytes" else 1
+    async def _report(self) -> None:
+        consumers = self._consumers
+        unit = BYTES if consumers[0].engine.caps.units == "bytes" else 1
         while True:
             self._tell(
                 {
-                    "steps": consumer.steps,
-                    "tokens": consumer.tokens // unit,
-                    "running": len(consumer.held),
-                    "working": consumer.working,
+                    "steps": sum(consumer.steps for consumer in consumers),
+                    "tokens": sum(consumer.tokens for consumer in consumers) // unit,
+                    "running": sum(len(consumer.held) for consumer in consumers),
+                    "working": sum(consumer.working for consumer in consumers),
                 }
             )
             await asyncio.sleep(STATUS_S)
@@ -203,16 +123,19 @@ class Child:
                 self._obey(line.decode().strip())
         except Exception:
             log.exception("engine child ends, since it cannot obey any more")
-        os._exit(EX_ENGINE)  # without a supervisor nobody renews our leases: others must take over
+            os._exit(EX_ENGINE)
+        # Without a supervisor nobody renews our leases: others must take over. What an engine has started goes as well.
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(EX_ENGINE)
 
     def _obey(self, command: str) -> None:
         word, _, rest = command.partition(" ")
-        if self._consumer is None:
-            return
-        if word == "drain":
-            self._consumer.drain()
-        elif word in ("CANCEL", "DEADLINE"):
-            self._consumer.cancel(rest, Reason.DEADLINE if word == "DEADLINE" else Reason.CANCELLED)
+        for consumer in self._consumers:
+            if word == "drain":
+                consumer.drain()
+            elif word in ("CANCEL", "DEADLINE"):
+                consumer.cancel(rest, Reason.DEADLINE if word == "DEADLINE" else Reason.CANCELLED)
 
 
 async def _standard_input() -> asyncio.StreamReader:

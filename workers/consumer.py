@@ -20,6 +20,7 @@ from workers.claiming import Claimer
 from workers.engines.base import Engine, Paced, Step, Tokens
 from workers.intake import Held, Intake
 from workers.outbox import Outbox
+from workers.places import Places
 from workers.prompting import Speech
 from workers.running import Generation, Reading
 
@@ -31,7 +32,17 @@ _UNWANTED = {Verdict.CANCEL: Reason.CANCELLED, Verdict.DEADLINE: Reason.DEADLINE
 class Consumer:
     """One engine's link to its model's queue. `run` returns after a drain; it raises EngineDied with its engine."""
 
-    def __init__(self, bus: Bus, engine: Engine, speech: Speech, *, model: str, worker: str, life: str = "0"):
+    def __init__(
+        self,
+        bus: Bus,
+        engine: Engine,
+        speech: Speech,
+        *,
+        model: str,
+        worker: str,
+        life: str = "0",
+        places: Places | None = None,
+    ):
         self.bus, self.engine, self.speech, self.model, self.worker = bus, engine, speech, model, worker
         self.held: dict[str, Held] = {}
         self._sequences: dict[str, Generation] = {}  # by engine id, until the engine's last word
@@ -43,10 +54,9 @@ class Consumer:
         self._readings_due = True  # something may only want to be read, which needs no slot
         self._outbox = Outbox()
         self._draining = False
-        self._held_back = False  # a suspect waits until all that runs has proven itself, or is being tried
+        self._places = places or Places(engine.caps.max_running)
+        self._seat = self._places.join(self.held, self._wake)
         self._beside = Beside(engine, speech, self._progressed, self._scored, self._died)
-        # The other half stays free for those who wait for an answer; where one place is all there is, they take turns.
-        self._bulk_room = max(engine.caps.max_running // 2, 1)
         self._death: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -56,9 +66,8 @@ class Consumer:
         return len(self._sequences) + len(self._beside) + self._intake.busy
 
     @property
-    def _placed(self) -> int:
-        """How many of those held take a place: what only reads takes none."""
-        return sum(not isinstance(held, Reading) for held in self.held.values())
+    def _readings(self) -> int:
+        return sum(isinstance(held, Reading) for held in self.held.values())
 
     async def run(self) -> None:
         """Pull and answer until drained."""
@@ -105,22 +114,10 @@ class Consumer:
     async def _claim_loop(self) -> None:
         while not self._draining:
             self._wake.clear()
-            fresh = [held for held in self.held.values() if not held.proven]
-            trying = any(held.claim.suspect for held in fresh)
-            placed = self._placed
-            free = 0 if trying else self._free(placed)
-            due, self._readings_due = self._readings_due and not trying, False
-            # A part of what is free at a time, so that workers that wake together share a burst.
-            rooms = (
-                -(-free // 4),
-                min(self._bulk_room - placed, free),
-                len(fresh),
-                MAX_READINGS - (len(self.held) - placed),
-            )
-            claims = await self._claimer.take(*rooms) if free > 0 or due else Claims()
-            self._held_back = trying or claims.held_back
-            for claim in claims:
-                await self._take(claim)
+            async with self._places.turn:
+                claims = await self._claim()
+                for claim in claims:
+                    await self._take(claim)
             if claims:
                 self._readings_due = True  # there may be more
                 continue
@@ -131,9 +128,17 @@ class Consumer:
                 self._readings_due = True  # handed back by another worker, or its wake-up was lost
         await asyncio.Event().wait()
 
-    def _free(self, placed: int) -> int:
-        free = self.engine.caps.max_running - placed
-        return min(free, self.engine.room()) if isinstance(self.engine, Paced) else free
+    async def _claim(self) -> Claims:
+        room = self._places.room()
+        free = min(room.free, self.engine.room()) if isinstance(self.engine, Paced) else room.free
+        due, self._readings_due = self._readings_due and not room.trying, False
+        # A part of what is free at a time, so that workers that wake together share a burst.
+        rooms = (-(-free // 4), min(room.bulk, free), room.fresh, MAX_READINGS - self._readings)
+        claims = await self._claimer.take(*rooms) if free > 0 or due else Claims()
+        self._seat.held_back = room.trying or claims.held_back
+        if claims:
+            self._places.served(self._seat)
+        return claims
 
     async def _take(self, claim: Claim) -> None:
         held = await self._intake.take(claim)
@@ -220,8 +225,8 @@ class Consumer:
         stopped: set[Held] = set()  # what it said after the item that was refused leaves a gap, rightly
         for (held, item), verdict in zip(said, verdicts, strict=True):
             if verdict in (Verdict.OK, Verdict.DUP) or not self._holds(held) or held in stopped:
-                if self._held_back and held.proven:
-                    self._wake.set()
+                if self._places.held_back and held.proven:
+                    self._places.wake()
                 continue
             if verdict in _UNWANTED:
                 stopped.add(held)
@@ -260,10 +265,8 @@ class Consumer:
             await self.bus.release(self.model, self.worker, [id], crashed=False)
 
     def _forget(self, held: Held) -> None:
-        placed = self._placed
-        if placed in (self._bulk_room, self.engine.caps.max_running) or self._held_back:
-            self._wake.set()  # nobody was waited for while there was no room
-        if len(self.held) - placed >= MAX_READINGS:
+        self._places.leaving()
+        if self._readings >= MAX_READINGS:
             self._woken()
         if self._holds(held):
             del self.held[held.claim.job.id]

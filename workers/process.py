@@ -86,8 +86,10 @@ class EngineProcess:
             self._process.send_signal(signal.SIGKILL)
 
     async def wait(self) -> int:
-        """Its exit code, once it has one."""
+        """Its exit code, once it has one. What it has started is in its session, and goes with it."""
         code = await self._process.wait()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
         self._listener.cancel()
         return code
 

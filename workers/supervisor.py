@@ -21,7 +21,8 @@ from queuechat import keys
 from queuechat.bus import Bus, Verdict
 from queuechat.errors import Misconfigured, QueuechatError
 from queuechat.failpoints import failpoint
-from queuechat.protocol import ModelCard, WorkerCard
+from queuechat.protocol import WorkerCard
+from workers.introducing import model_card
 from workers.models import Spec
 from workers.process import EX_CONFIG, EX_ENGINE, EngineProcess, Speed
 
@@ -151,7 +152,9 @@ class Supervisor:
         failpoint("release.before")
         while True:
             try:
-                handed = await self._bus.release(self._spec.model, self._owner, crashed=crashed, by_itself=by_itself)
+                handed = 0
+                for model in self._spec.names:
+                    handed += await self._bus.release(model, self._owner, crashed=crashed, by_itself=by_itself)
                 failpoint("release.after")
                 return handed
             except QueuechatError as error:
@@ -199,14 +202,16 @@ class Supervisor:
                     await self._news.wait()
 
     async def _keep_leases(self) -> None:
-        child, model = self._child, self._spec.model
+        child = self._child
         failpoint("renew.before")
         if child and child.stalled_s() < self._hang_s and child.silent_s() < _SILENT_S:
-            for id, verdict in (await self._bus.renew(model, self._owner)).items():
-                if verdict is not Verdict.OK:
-                    child.tell(f"{verdict} {id}")
+            for model in self._spec.names:
+                for id, verdict in (await self._bus.renew(model, self._owner)).items():
+                    if verdict is not Verdict.OK:
+                        child.tell(f"{verdict} {id}")
         failpoint("renew.after")
-        await self._bus.expire(model)
+        for model in self._spec.names:
+            await self._bus.expire(model)
 
     async def _announce(self) -> None:
         failpoint("announce.before")
@@ -217,13 +222,15 @@ class Supervisor:
             ("ZADD", keys.WORKERS, now, self.worker),
             ("ZREMRANGEBYSCORE", keys.WORKERS, "-inf", now - keys.MODEL_S * 1000),
         ]
-        commands.append(("ZADD", keys.MODELS, now, spec.model))
-        if child:  # while it loads, what another worker knows of the model is better
-            unless_known = () if child.status.ready else ("NX",)
-            model_card = self.model_card(child).encode()
-            commands.append(("SET", keys.model_card(spec.model), model_card, "EX", keys.MODEL_S, *unless_known))
+        for name in spec.names:
+            commands.append(("ZADD", keys.MODELS, now, name))
+            if child:  # while it loads, what another worker knows of the model is better
+                unless_known = () if child.status.ready else ("NX",)
+                about = model_card(spec, child.status, name, created=self._started // 1000).encode()
+                commands.append(("SET", keys.model_card(name), about, "EX", keys.MODEL_S, *unless_known))
         await self._bus.connection.insist(commands)
-        await self._bus.depth(spec.model)
+        for name in spec.names:
+            await self._bus.depth(name)
         failpoint("announce.after")
 
     def card(self) -> WorkerCard:
@@ -233,8 +240,10 @@ class Supervisor:
             id=self.worker,
             model=self._spec.model,
             aliases=self._spec.aliases,
+            adapters=self._spec.names[1:],
             engine=self._spec.engine,
             device=status.device if status else "",
+            quantization=status.abilities.get("quantization", "") if status else "",
             host=socket.gethostname(),
             pid=self._child.pid if self._child else os.getpid(),
             state=self._state,
@@ -246,25 +255,6 @@ class Supervisor:
             started=self._started,
         )
 
-    def model_card(self, child: EngineProcess) -> ModelCard:
-        """The model that this worker serves."""
-        status = child.status
-        return ModelCard(
-            name=self._spec.model,
-            aliases=self._spec.aliases,
-            context_length=status.context_length,
-            engine=self._spec.engine,
-            tool_format=status.tool_format,
-            reasoning=status.reasoning,
-            source=os.path.basename(self._spec.source),
-            embeds=status.embeds,
-            resume=status.resume,
-            created=self._started // 1000,
-            grammars=status.grammars,
-            logprobs=status.logprobs,
-            **status.abilities,
-        )
-
     async def _goodbye(self) -> None:
         """Be gone at once, not when the card expires."""
         failpoint("goodbye.before")
@@ -272,7 +262,8 @@ class Supervisor:
             await self._bus.connection.insist(
                 [("DEL", keys.worker_card(self.worker)), ("ZREM", keys.WORKERS, self.worker)]
             )
-            await self._bus.leave(self._spec.model, self.worker)
+            for model in self._spec.names:
+                await self._bus.leave(model, self.worker)
 
     def _told(self, message: bytes) -> None:
         if message == b"drain" and not self._stop.is_set():  # said twice it does not mean: now

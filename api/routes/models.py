@@ -59,7 +59,7 @@ def _entry(name: str, model: Model, depth: Depth) -> dict[str, Any]:
         "created": card.created,
         "owned_by": "queuechat",
         "root": card.name,
-        "parent": None,
+        "parent": card.parent or None,
         "permission": [_permission(name, card.created)],
         "max_model_len": card.context_length or None,
         "aliases": card.aliases,

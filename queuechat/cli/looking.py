@@ -33,7 +33,8 @@ def ps(as_json: JsonFlag = False) -> None:
     for w in workers:
         load = f"{w.running}/{w.capacity}"
         up = span(now - w.started / 1000)
-        rows.add_row(w.id, w.model, w.engine, w.device, w.state, load, f"{w.tokens_per_s:g}", up, str(w.restarts))
+        names, device = ", ".join((w.model, *w.adapters)), f"{w.device} {w.quantization}".rstrip()
+        rows.add_row(w.id, names, w.engine, device, w.state, load, f"{w.tokens_per_s:g}", up, str(w.restarts))
     out.print(rows if workers else "no workers; start one with: queuechat worker --model smollm2")
 
 

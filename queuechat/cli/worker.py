@@ -20,7 +20,7 @@ MODEL_HELP = "Hub id, folder, GGUF file, `smollm2` (small, real) or `echo` (no m
 EngineFlag = Annotated[
     str | None,
     typer.Option(
-        help="echo, llamacpp, transformers or remote. [default: llamacpp for GGUF without a GPU, else transformers]"
+        help="echo, llamacpp, transformers, vllm, remote. [default: llamacpp for GGUF and no GPU, else transformers]"
     ),
 ]
 Names = Annotated[str | None, typer.Option("--name", help="Served name and aliases: a,b,c.")]
@@ -47,6 +47,20 @@ def worker(
     max_context: Annotated[int | None, typer.Option(min=16, help="Tokens of context; the model's own at most.")] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of llamacpp or transformers.")] = None,
+    quantize: Annotated[str | None, typer.Option(help="int8 or int4: quantise the weights as they are loaded.")] = None,
+    device_map: Annotated[
+        str | None, typer.Option(help="auto, balanced, sequential: where accelerate puts the layers.")
+    ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(metavar="0=20GiB,cpu=60GiB", help="What layers may take there."),
+    ] = None,
+    offload_folder: Annotated[str | None, typer.Option(help="Folder for layers that fit nowhere else.")] = None,
+    tensor_parallel: Annotated[int | None, typer.Option(min=1, help="GPUs that share each layer (vllm).")] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FOLDER", help="A LoRA adapter of peft's, served as a model; may be repeated."),
+    ] = None,
     chat_template: Annotated[
         str | None, typer.Option(help="Name (see `queuechat templates`), Jinja file, or none; overrides the model's.")
     ] = None,
@@ -88,6 +102,12 @@ def worker(
         dtype=dtype,
         revision=revision,
         threads=threads,
+        quantize=quantize,
+        device_map=device_map,
+        max_memory=max_memory,
+        offload_folder=offload_folder,
+        tensor_parallel=tensor_parallel,
+        lora=lora or (),
         echo_rate=echo_rate,
     )
     with redis_for(loaded.redis_url, loaded.state_dir) as url:

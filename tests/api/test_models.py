@@ -40,6 +40,12 @@ async def test_models_are_listed_with_their_aliases(site: Site, bus: Bus, model:
     assert {model, alias} <= {row.id for row in sdk.data}
 
 
+async def test_an_adapter_is_a_model_that_names_its_base(site: Site, bus: Bus, model: str) -> None:
+    async with Hand(bus, f"{model}-bard", parent=model):
+        entry = await listed(site, f"{model}-bard")
+    assert (entry["root"], entry["parent"]) == (f"{model}-bard", model)
+
+
 @pytest.mark.parametrize(
     ("abilities", "told"),
     [

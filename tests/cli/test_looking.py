@@ -68,7 +68,7 @@ async def test_the_explained_commands_give_the_numbers_of_the_table(redis_url: s
     [
         (("worker", "--model", "./nowhere"), "there is no folder"),
         (("worker", "--model", "nowhere.gguf"), "there is no file"),
-        (("worker", "--model", "echo", "--engine", "warp"), "choose echo, transformers, llamacpp or remote"),
+        (("worker", "--model", "echo", "--engine", "warp"), "choose echo, llamacpp, transformers, vllm, remote"),
         (("worker", "--model", "echo", "--engine", "llamacpp"), "cannot run model"),
         (("worker", "--model", "echo", "--name", "a b"), "letters, digits"),
         (("worker", "--engine", "remote", "--model", "m"), "--endpoints FILE, or --model with --api-base URL"),

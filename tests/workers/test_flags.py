@@ -14,7 +14,7 @@ import pytest
 from queuechat.errors import Misconfigured
 from tests.processes import Command
 from tests.workers.engines.conftest import smollm
-from workers.child import build
+from workers.building import build
 from workers.models import Spec, accelerator_present, resolve
 
 
@@ -28,7 +28,7 @@ def gguf() -> str:
     [
         ({"device": "cpu"}, "--device means nothing to engine 'echo'; leave it out (--device is for llamacpp and "),
         ({"dtype": "float32"}, "--dtype means nothing to engine 'echo'"),
-        ({"revision": "main"}, "(--revision is for transformers)"),
+        ({"revision": "main"}, "(--revision is for transformers and vllm)"),
         ({"threads": 2}, "--threads means nothing to engine 'echo'"),
         ({"device": "cuda:7", "threads": 2}, "--device, --threads mean nothing to engine 'echo'; leave them out"),
     ],
@@ -44,8 +44,20 @@ def test_all_flags_that_mean_nothing_are_named_at_once_with_the_engines_they_are
         resolve(gguf, engine="llamacpp", device="cuda:7", revision="nonsense", echo_rate=9)
     assert caught.value.message == (
         "--revision, --echo-rate mean nothing to engine 'llamacpp'; leave them out "
-        "(--revision is for transformers, --echo-rate is for echo)"
+        "(--revision is for transformers and vllm, --echo-rate is for echo)"
     )
+
+
+def test_tensor_parallelism_is_for_vllm_and_transformers_says_so() -> None:
+    assert resolve("owner/name", engine="vllm", tensor_parallel=2).tensor_parallel == 2
+    with pytest.raises(Misconfigured, match=r"--tensor-parallel means nothing.*\(--tensor-parallel is for vllm\)"):
+        resolve("owner/name", engine="transformers", tensor_parallel=2)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed here")
+def test_vllm_that_is_not_installed_says_where_it_lives() -> None:
+    with pytest.raises(Misconfigured, match="an environment of its own"):
+        build(resolve("owner/name", engine="vllm"))
 
 
 @pytest.mark.parametrize("device", ["cuda:7", "cuda:0", "warp", "mps"])

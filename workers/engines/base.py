@@ -24,6 +24,7 @@ Everything that is text (templates, detokenising, stop strings) is above the eng
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, Self, runtime_checkable
 
@@ -58,6 +59,7 @@ class Prompt:
     grammar: Grammar | None = None  # then the ends of the vocabulary end the sequence, whatever `stop_ids` says
     sight: Sight | None = None  # then `prompt_ids` are its ids
     asked: Job | None = None  # what an engine passes on that reads no ids; then `prompt_ids` are none
+    adapter: str = ""  # one of `Caps.adapters`; "" is the base model
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,8 @@ class Caps:
     generates: bool = True
     vision: bool = False
     units: Literal["tokens", "bytes"] = "tokens"  # what ids are; bytes are of text that a provider elsewhere wrote
+    adapters: frozenset[str] = frozenset()
+    quantization: str = ""  # how the weights are kept, where that is not a dtype
 
 
 class Vocabulary(Protocol):
@@ -193,6 +197,13 @@ class Engine(Protocol):
         """Stop and free everything; safe to call twice."""
 
 
+class Wearer(Protocol):
+    """An engine with `caps.adapters` has this as well."""
+
+    def wearing(self, adapter: str) -> AbstractContextManager[None]:
+        """What this thread embeds and scores meanwhile, it does with an adapter; "" is the base model."""
+
+
 class Scorer(Protocol):
     """An engine whose `caps.scores` is true has this as well."""
 
@@ -221,8 +232,10 @@ def refuse_unknown(ids: Sequence[int], size: int, *, param: str) -> None:
 
 
 def refuse_beyond(prompt: Prompt, caps: Caps) -> None:
-    """Raises UnsupportedParameter for images, logprobs and grammars that an engine cannot do, InvalidRequest for too
-    many logprobs."""
+    """Raises UnsupportedParameter for images, adapters, logprobs and grammars that an engine cannot do, InvalidRequest
+    for too many logprobs."""
+    if prompt.adapter and prompt.adapter not in caps.adapters:
+        raise UnsupportedParameter(f"this model's engine has no adapter {prompt.adapter!r}", param="model")
     if prompt.sight is not None and not caps.vision:
         raise UnsupportedParameter("this model sees no images: leave them out", param="messages")
     if prompt.logprobs is not None:

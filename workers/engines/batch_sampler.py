@@ -31,14 +31,16 @@ class Row:
     """What the sampler knows of one sequence. Rides in `logit_processor_kwargs`, so it lives as long as the request.
 
     `logprobs` is the number of alternatives that are wanted, None for no log probabilities; then `said` has an entry
-    for each token since the request was admitted. `matcher` holds the output to a grammar.
+    for each token since the request was admitted. `matcher` holds the output to a grammar, `adapter` is what the
+    sequence wears.
     """
 
-    def __init__(self, sampling: Sampling, prompt_length: int, logprobs: int | None = None, matcher: Any = None):
+    def __init__(self, sampling: Sampling, prompt_length: int, logprobs: int | None = None, adapter: str = ""):
         self.sampling = sampling
         self.prompt_length = prompt_length
         self.logprobs = logprobs
-        self.matcher = matcher
+        self.matcher: Any = None
+        self.adapter = adapter
         self.said: list[Said] = []
         self._matched = 0
         self._history: History | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, ContinuousBatchingConfig
-from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available
+from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_available, is_torch_npu_available
 
 from queuechat.errors import Misconfigured
 from workers.convert import converted
 from workers.engines.hf_vocabulary import HFVocabulary
+from workers.engines.weights import QUANTIZED_EXACTLY, Keeping, computing_on, kept_as
 
 CPU_CACHE_BYTES = 1 << 30  # for all sequences; zeroing it is most of a warm start
 CPU_CONTEXT_BYTES = 2 << 30  # for one sequence, before its context is cut
@@ -35,6 +36,13 @@ class Loaded:
     vocabulary: HFVocabulary
     device: str
     context_length: int
+    quantization: str = ""
+
+    @property
+    def exact(self) -> bool:
+        """Whether a cut answer goes on with the same tokens: in half precision the batch's shape moves logits by more
+        than close calls between tokens can bear."""
+        return self.model.dtype.itemsize >= 4 and self.quantization in QUANTIZED_EXACTLY
 
     @property
     def on_cpu(self) -> bool:
@@ -62,16 +70,18 @@ def load(
     gguf_file: str | None = None,
     threads: int | None = None,
     auto: Any = AutoModelForCausalLM,
+    keeping: Keeping | None = None,
 ) -> Loaded:
     """Loads a folder, a Hub id or a GGUF file; never code that comes with a model, never pickles.
 
-    `threads` of the CPU are torch's, in the whole process. `auto` is the class of transformers that finds the model's.
+    `threads` of the CPU are torch's, in the whole process. `auto` is the class of transformers that finds the model's,
+    `keeping` tells how the weights are kept.
 
     Raises:
         Misconfigured: it is not there, is damaged, or is of a kind that cannot be batched continuously; or there is no
             such device or dtype.
     """
-    device = device_of(device)
+    device, keeping = device_of(device), keeping or Keeping()
     numbers = dtype_of(dtype, device)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -80,7 +90,7 @@ def load(
         config = AutoConfig.from_pretrained(where, revision=revision, trust_remote_code=False)
         refuse_unbatchable(config, where)
         tokenizer = AutoTokenizer.from_pretrained(where, revision=revision, trust_remote_code=False)
-        model = _model(where, revision, device, numbers, auto)
+        model = _model(where, revision, device, auto, keeping.options(config, device, numbers))
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
         raise Misconfigured(f"cannot load {where}: {error}") from error
     if getattr(model, "_is_stateful", False):
@@ -88,7 +98,8 @@ def load(
     text = model.config.get_text_config()
     eos = model.generation_config.eos_token_id if model.generation_config else None
     vocabulary = HFVocabulary(tokenizer, eos, int(text.vocab_size))
-    return Loaded(model, vocabulary, device, getattr(text, "max_position_embeddings", None) or 2048)
+    context = getattr(text, "max_position_embeddings", None) or 2048
+    return Loaded(model, vocabulary, computing_on(model, device), context, kept_as(model, keeping))
 
 
 def refuse_unbatchable(config: Any, name: str) -> None:
@@ -113,22 +124,22 @@ def _folder(source: str, gguf_file: str | None) -> str:
     return str(converted(Path(source, gguf_file) if gguf_file else Path(source)))
 
 
-def _model(where: str, revision: str | None, device: str, dtype: torch.dtype, auto: Any) -> Any:
+def _model(where: str, revision: str | None, device: str, auto: Any, options: Mapping[str, Any]) -> Any:
     model = auto.from_pretrained(
         where,
         revision=revision,
-        dtype=dtype,
         attn_implementation=_flash(device),
-        device_map=None if device == "cpu" else device,
         use_safetensors=True,
         trust_remote_code=False,
+        **options,
     )
     return model.eval().requires_grad_(False)
 
 
 def device_of(asked: str) -> str:
     """The device that was asked for. Raises Misconfigured when torch finds none such."""
-    kinds = [kind for kind in ("cuda", "xpu", "mps") if _count(kind)]
+    is_torch_npu_available()  # which brings torch.npu with it
+    kinds = [kind for kind in ("cuda", "xpu", "npu", "mps") if _count(kind)]
     if asked == "auto":
         return (*kinds, "cpu")[0]
     try:

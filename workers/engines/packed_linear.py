@@ -54,8 +54,10 @@ def pack_linears(model: nn.Module) -> None:
 
 
 def _packable(module: nn.Module) -> TypeGuard[nn.Linear]:
-    """What quantisation or an adapter has changed is none of ours."""
-    if type(module) is not nn.Linear or module._forward_hooks or module._forward_pre_hooks:
+    """What quantisation, an adapter or accelerate has changed is none of ours."""
+    if type(module) is not nn.Linear or hasattr(module, "_hf_hook"):
+        return False
+    if module._forward_hooks or module._forward_pre_hooks:
         return False
     weight = module.weight
     return type(weight.data) is Tensor and weight.dtype == torch.float32 and weight.device.type == "cpu"

@@ -67,7 +67,7 @@ def load_seq2seq(
     vocabulary = HFVocabulary(tokenizer, model.generation_config.eos_token_id, int(config.vocab_size))
     trained = int(getattr(config, "n_positions", None) or getattr(config, "max_position_embeddings", None) or 512)
     limit = trained if config.model_type in ABSOLUTE else None
-    return Seq2Seq(model, vocabulary, where, 2 * trained, _opening(model, source), limit)
+    return Seq2Seq(model, vocabulary, where, 2 * trained, opening=_opening(model, source), positions=limit)
 
 
 def answers(model: Any, opening: tuple[int, ...]) -> bool:

@@ -85,17 +85,16 @@ class StepwiseEngine(ABC, Generic[O]):
             raise EngineDied(NO_NUMBERS)
         self._compiler = compiler_of(loaded)
         feel(self._model, lambda: self._post(self._steps.put_nowait, []))
-        # At less, a prompt that is read at once and one that is read by tokens differ.
-        exact = loaded.model.dtype.itemsize >= 4
         self.caps = Caps(
             self._context(loaded),
             self._max_running or self.running_by_device.get(loaded.device, self.running_by_device[""]),
-            "exact" if exact else "distribution",
+            "exact" if loaded.exact else "distribution",
             False,
             loaded.device,
             grammars=KINDS if self._compiler and self.vocabulary.eos_ids else frozenset(),
             logprobs=self._compiler is not None,
             vision=self.vision,
+            quantization=loaded.quantization,
         )
         self._dead = ""
         self._thread.start()

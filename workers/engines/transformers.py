@@ -20,6 +20,7 @@ from typing import Any
 
 from queuechat.errors import ContextLengthExceeded, EngineDied, InvalidRequest, QueuechatError
 from queuechat.protocol import Logprob
+from workers.engines.adapters import adapters_of
 from workers.engines.base import Caps, Finished, Prompt, Step, Vocabulary, refuse_beyond, refuse_unknown
 from workers.engines.batch_manager import compiler_of, manager_of, warm_up
 from workers.engines.batch_router import NO_NUMBERS, NO_NUMBERS_HERE
@@ -38,7 +39,7 @@ CLOSE_TIMEOUT_S = 30.0
 
 
 class TransformersEngine:
-    """See `workers.engines.base.Engine`. `source` is a folder, a Hub id or a .gguf file."""
+    """See `workers.engines.base.Engine`. `lora` are folders of adapters by name, the rest is as for `hf_model.load`."""
 
     caps: Caps
     vocabulary: Vocabulary
@@ -47,17 +48,13 @@ class TransformersEngine:
         self,
         source: str,
         *,
-        device: str = "auto",
-        dtype: str = "auto",
         max_running: int | None = None,
-        revision: str | None = None,
-        gguf_file: str | None = None,
         max_context: int | None = None,
-        threads: int | None = None,
+        lora: Mapping[str, str] | None = None,
+        **how: Any,
     ):
-        self._load: Callable[[], Loaded] = partial(
-            load, source, device=device, dtype=dtype, revision=revision, gguf_file=gguf_file, threads=threads
-        )
+        self._load: Callable[[], Loaded] = partial(load, source, **how)
+        self._lora = lora or {}
         self._max_running = max_running
         self._max_context = max_context
         self._model: Any = None
@@ -78,25 +75,27 @@ class TransformersEngine:
         max_running = self._max_running or (16 if loaded.on_cpu else 64)
         plan, context = cache_plan(loaded, max_running, self._max_context)
         self._model = loaded.model
+        adapters = adapters_of(loaded.model, self._lora)
         self._manager, router = manager_of(loaded, plan)
         self._manager.start()
         warm_up(self._manager, router)
+        adapters.follow(self._manager)
         cache = self._manager.batch_processor.cache
         context = min(context, cache.num_blocks * plan.page_size)
-        # In half precision the batch's shape moves logits by more than close calls between tokens can bear.
-        exact = loaded.model.dtype.itemsize >= 4
         self._compiler = compiler_of(loaded)
         self.caps = Caps(
             context,
             max_running,
-            "exact" if exact else "distribution",
+            "exact" if loaded.exact else "distribution",
             True,
             loaded.device,
             grammars=KINDS if self._compiler and loaded.vocabulary.eos_ids else frozenset(),
             logprobs=self._compiler is not None,
             scores=self._compiler is not None and has_plain_head(loaded.model),
+            adapters=adapters.names,
+            quantization=loaded.quantization,
         )
-        self.vocabulary = loaded.vocabulary
+        self.vocabulary, self.wearing = loaded.vocabulary, adapters.wearing
         self._dead = ""
         feel(self._model, lambda: self._post(self._steps.put_nowait, []))
         router.sink = lambda outputs, errors: self._post(self._take, outputs, errors)
@@ -205,7 +204,7 @@ class TransformersEngine:
 
     def _begin(self, prompt: Prompt) -> None:
         self._admitted += 1
-        row = Row(prompt.sampling, len(prompt.prompt_ids), prompt.logprobs)
+        row = Row(prompt.sampling, len(prompt.prompt_ids), prompt.logprobs, prompt.adapter)
         sequence = Running(prompt, f"{self._admitted}:{prompt.id}", len(prompt.prefix_ids), row)
         self._sequences[prompt.id] = sequence
         if prompt.grammar is None:

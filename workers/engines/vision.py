@@ -14,6 +14,7 @@ from workers.engines.drawing import Drawn, draw
 from workers.engines.stepwise import StepwiseEngine, last
 from workers.engines.vision_model import load_seeing
 from workers.engines.vision_reading import Reading
+from workers.engines.weights import Keeping
 
 
 class VisionEngine(StepwiseEngine[Reading]):
@@ -33,8 +34,9 @@ class VisionEngine(StepwiseEngine[Reading]):
         revision: str | None = None,
         max_context: int | None = None,
         threads: int | None = None,
+        keeping: Keeping | None = None,
     ):
-        load = partial(load_seeing, source, revision, device=device, dtype=dtype, threads=threads)
+        load = partial(load_seeing, source, revision, device=device, dtype=dtype, threads=threads, keeping=keeping)
         super().__init__(load, max_running, max_context)
 
     def _sequence(self, prompt: Prompt, matcher: Any) -> Reading:

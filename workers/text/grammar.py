@@ -41,10 +41,11 @@ def check_grammar(grammar: Grammar) -> None:
         raise _refused(f"there is no grammar of kind {grammar.kind!r}")
 
 
-def lark_of(grammar: Grammar, *, any_space: bool = False) -> str:
+def lark_of(grammar: Grammar, *, any_space: bool = False, compact: bool = False) -> str:
     """The same language in llguidance's dialect of Lark; it may still be one that llguidance cannot compile.
 
-    `any_space` sets no bounds to the space in JSON: the llguidance in xllamacpp does not heed them.
+    `any_space` sets no bounds to the space in JSON: the llguidance in xllamacpp does not heed them. `compact` leaves
+    none to choose: nor does that of vLLM heed them, and a model may go on with spaces for ever.
     """
     match grammar.kind:
         case "lark":
@@ -57,7 +58,8 @@ def lark_of(grammar: Grammar, *, any_space: bool = False) -> str:
             schema = schema_of(grammar)
             if isinstance(schema, bool):
                 schema = {} if schema else {"not": {}}
-            options = _STRICT if any_space else {**_STRICT, "whitespace_pattern": _SPACE}
+            space = {"whitespace_flexible": False} if compact else {"whitespace_pattern": _SPACE}
+            options = _STRICT if any_space else {**_STRICT, **space}
             return "start: %json " + orjson.dumps({**schema, "x-guidance": options}).decode()
 
 

@@ -59,6 +59,15 @@ def llamacpp() -> Engine:
     return engine
 
 
+def vllm() -> Engine:
+    pytest.importorskip("vllm", reason="vLLM lives in an environment of its own: make vllm")
+    from workers.convert import converted
+    from workers.engines.vllm import VllmEngine
+
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
+    return VllmEngine(str(converted(smollm())), dtype="float32", max_running=MAX_RUNNING, max_context=MAX_CONTEXT)
+
+
 @functools.cache
 def seeing() -> Path:
     """The folder of a small model that reads images."""
@@ -107,6 +116,7 @@ ENGINES: dict[str, Callable[[], Engine]] = {
     "vision": vision,
     "seq2seq": seq2seq,
     "remote": remote,
+    "vllm": vllm,
 }
 
 

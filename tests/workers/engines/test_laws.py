@@ -27,6 +27,7 @@ IDS = {  # of the vocabularies
     "vision": 352,
     "remote": 256,
     "seq2seq": 352,
+    "vllm": 49152,
 }
 RANDOM = {"vision", "seq2seq"}  # of these weights
 
@@ -306,7 +307,12 @@ def _break_forward(driver: Driver) -> None:
     driver.engine._model.forward = fail  # type: ignore[attr-defined]
 
 
-KILLS = {"transformers": _break_transformers, "vision": _break_forward, "seq2seq": _break_forward}
+def _break_vllm(driver: Driver) -> None:
+    for process in driver.engine._llm.engine_core.resources.engine_manager.processes:  # type: ignore[attr-defined]
+        process.kill()
+
+
+KILLS = {"transformers": _break_transformers, "vision": _break_forward, "seq2seq": _break_forward, "vllm": _break_vllm}
 
 
 @pytest.mark.parametrize("kind", list(KILLS))

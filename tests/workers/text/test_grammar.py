@@ -56,3 +56,13 @@ def test_the_translation_allows_the_same(grammar: Grammar, texts: list[str], oth
     for text in (*texts, *others):
         matcher = ByteMatcher(grammar)
         assert (matcher.follow([text.encode()]) and matcher.may_end) is (text in texts)
+
+
+def test_json_without_space_to_choose_has_none() -> None:
+    matching = pytest.importorskip("workers.engines.matching", exc_type=ImportError)
+    llguidance = pytest.importorskip("llguidance")
+    grammar = Grammar("json_schema", '{"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}')
+    lark = Grammar("lark", lark_of(grammar, compact=True))
+    for text, good in ((b"[1,2]", True), (b"[1, 2]", False), (b"[ 1,2]", False)):
+        matcher = matching.compiled(llguidance.LLTokenizer("byte"), lark)
+        assert bool(matcher.consume_tokens(list(text))) is good
