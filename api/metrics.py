@@ -56,6 +56,8 @@ class Metrics:
         self._taken = self._gauge("worker_running", "sequences that the workers run", "model")
         self._speed = self._gauge("worker_tokens_per_second", "tokens that the workers write", "model")
         self._restarts = self._gauge("worker_restarts", "engines that the live workers had to replace", "model")
+        depths = [self._waiting, self._running, self._oldest, self._eta, self._dead]
+        self._seen = [*depths, self._workers, self._places, self._taken, self._speed, self._restarts]  # at each scrape
         self._twins = CollectorRegistry()
         if vllm_names:
             self._twins.register(VllmNames(self.registry))
@@ -77,7 +79,7 @@ class Metrics:
             depths = {}
             self.redis_up.set(0)
         async with self._one_at_a_time:
-            for gauge in (self._waiting, self._running, self._oldest, self._eta, self._dead, self._workers):
+            for gauge in self._seen:
                 gauge.clear()
             for name, depth in depths.items():
                 self._show(name, depth)

@@ -5,6 +5,7 @@ https://docs.vllm.ai/en/latest/usage/metrics.html; copies made at each scrape, n
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -51,10 +52,13 @@ class VllmNames(Collector):
 
 def _renamed(family: Metric, name: str, where: dict[str, str]) -> Metric:
     copy = Metric(name, family.documentation, family.type)
+    sums: dict[tuple[str, tuple[tuple[str, str], ...]], float] = defaultdict(float)  # two reasons may have one name
     for sample in family.samples:
         if where.items() <= sample.labels.items():
             labels = {_LABELS.get(key, key): value for key, value in sample.labels.items() if key not in where}
             if "finished_reason" in labels:
                 labels["finished_reason"] = _REASONS.get(labels["finished_reason"], labels["finished_reason"])
-            copy.add_sample(name + sample.name.removeprefix(family.name), labels, sample.value)
+            sums[name + sample.name.removeprefix(family.name), tuple(labels.items())] += sample.value
+    for (told, pairs), value in sums.items():
+        copy.add_sample(told, dict(pairs), value)
     return copy

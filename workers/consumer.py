@@ -241,7 +241,7 @@ class Consumer:
         self._mark(held)
 
     async def _replayed(self, held: Held) -> bool:
-        """Redis has lost the tail of the log: say again all that this owner has said."""
+        """Redis has lost the tail of the log: say again what this owner has said of late."""
         verdicts = await self.bus.publish(self.model, held.replay())
         return all(verdict in (Verdict.OK, Verdict.DUP) for verdict in verdicts)
 
@@ -250,7 +250,10 @@ class Consumer:
         verdicts = await self.bus.finish(self.model, [(held.claim.job.id, held.claim.nonce, end) for held, end in ends])
         failpoint("finish.after")
         for (held, end), verdict in zip(ends, verdicts, strict=True):
-            if verdict is Verdict.GAP:
+            if verdict is Verdict.GAP and not held.said_again and await self._replayed(held):
+                held.said_again = True
+                self._mark(held)
+            elif verdict is Verdict.GAP:
                 await self._let_go(held, verdict)
             else:
                 self._forget(held)

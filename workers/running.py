@@ -16,7 +16,7 @@ from queuechat.protocol import Chunk, End, Failure, Logprob, PrefixHash, Read, R
 from workers.engines.base import Finished, Prompt, Usage
 from workers.text.transcript import Transcript
 
-REPLAYED = 256  # items kept to be said again
+REPLAYED_S = 20.0  # for so long items are kept to be said again
 
 
 class _Held:
@@ -26,7 +26,8 @@ class _Held:
         self.late_at = time.monotonic() + claim.left_ms / 1000  #: time.monotonic() of its deadline
         self.offset = offset
         self._hash = PrefixHash()
-        self._sent: deque[Item] = deque(maxlen=REPLAYED)
+        self._sent: deque[tuple[float, Item]] = deque()
+        self.said_again = False  #: that Redis lacked something at its end
         self._end: End | None = None
 
     @property
@@ -44,9 +45,9 @@ class _Held:
         return self._end is not None
 
     def replay(self) -> list[Item]:
-        """The last items that this owner has published, in order. Redis loses no more than its last moments; if it did,
-        these do not fit, and whoever takes the job over makes again what is missing."""
-        return list(self._sent)
+        """What this owner has published of late, in order. Redis loses no more than its last moments; if it did, this
+        does not fit, and whoever takes the job over makes again what is missing."""
+        return [item for _, item in self._sent]
 
     def fail(self, error: QueuechatError, prompt_tokens: int = 0, generated: int | None = None) -> None:
         """End it with an error that the client sees."""
@@ -62,7 +63,10 @@ class _Held:
     def _item(self, hashed: Sequence[int], chunk: Chunk) -> Item:
         before, after = self._hash.value, self._hash.update(hashed)
         item = Item(self.claim.job.id, self.claim.nonce, chunk.offset, chunk.count, before, after, chunk.encode())
-        self._sent.append(item)
+        now = time.monotonic()
+        self._sent.append((now, item))
+        while self._sent[0][0] < now - REPLAYED_S:
+            self._sent.popleft()
         self.offset = chunk.end
         return item
 
@@ -93,6 +97,11 @@ class Generation(_Held):
     @property
     def over(self) -> bool:
         return self._finished is not None or self._end is not None
+
+    @property
+    def urgent(self) -> bool:
+        """Where words may end it, they are to be found before much is written after them for nobody."""
+        return super().urgent or self._transcript.looks_for_words
 
     def add(self, ids: Sequence[int], logprobs: Sequence[Logprob] = ()) -> None:
         """Tokens of one engine step."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -51,6 +52,7 @@ class Worker:
         self._epochs = count(1)
         self._room = asyncio.Semaphore(engine.caps.max_running)
         self._held: dict[str, tuple[Generation, asyncio.Future[None]]] = {}
+        self._said: dict[str, list[Item]] = defaultdict(list)  # by engine id
         self._reader = asyncio.create_task(self._read())
 
     def prompt_ids(self, job: Job) -> list[int]:
@@ -76,15 +78,19 @@ class Worker:
                 await done
         end = held.end()
         assert end is not None
-        return answer_of(held.replay(), end, hash)
+        return answer_of(self._said.pop(held.prompt.id, []), end, hash)
 
     def published(self, job: Job, ids: Sequence[int]) -> Answer:
         """What a worker says whose engine yields these ids, one a step, before its last word."""
         held = self.claimed(job)
         for id in ids:
             held.add([id])
-            held.flush()
-        return answer_of(held.replay(), End(Reason.CANCELLED))
+            self._flush(held)
+        return answer_of(self._said.pop(held.prompt.id, []), End(Reason.CANCELLED))
+
+    def _flush(self, held: Generation) -> None:
+        if item := held.flush():
+            self._said[held.prompt.id].append(item)
 
     async def close(self) -> None:
         self._reader.cancel()
@@ -106,7 +112,7 @@ class Worker:
             held, done = self._held[event.id]
             if isinstance(event, Tokens):
                 held.add(event.ids, event.logprobs)
-                held.flush()
+                self._flush(held)
             else:
                 held.finished(_reason(event))
             if held.over:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
+from queuechat import keys
 from queuechat.bus import Bus
 from queuechat.client import Client, Waiting
 from queuechat.errors import EngineDied
@@ -72,3 +74,40 @@ async def test_what_nobody_reads_along_is_published_in_heaps_and_is_the_same(bus
     assert texts[0] == texts[1]
     entries = [len(await bus.read_log(model, job.id)) for job in (read, heaped)]
     assert 2 * entries[1] < entries[0]
+
+
+async def test_what_redis_lost_before_the_end_is_said_again_by_who_has_it(
+    bus: Bus, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = EchoEngine(200)
+    consumer = Consumer(bus, engine, Speech(engine.vocabulary, ""), model=model, worker="w")
+    job = Job(new_id(), model, prompt="words", max_tokens=40)
+    plainly, finishes = bus.finish, 0
+
+    async def forgetful(*arguments: Any) -> Any:
+        nonlocal finishes
+        finishes += 1
+        if finishes == 1:
+            await lose_half(bus, job)
+        return await plainly(*arguments)
+
+    monkeypatch.setattr(bus, "finish", forgetful)
+    running = asyncio.create_task(consumer.run())
+    async with Client(bus) as client, asyncio.timeout(60):
+        events = [event async for event in client.ask(job)]
+    consumer.drain()
+    await running
+    assert isinstance(events[-1], End)
+    assert (events[-1].reason, events[-1].offset, finishes) == (Reason.LENGTH, 40, 2)
+    assert consumer.tokens == 40
+
+
+async def lose_half(bus: Bus, job: Job) -> None:
+    """As a replica that takes over may lack the last writes."""
+    log, at = keys.log(job.model, job.id), keys.job(job.model, job.id)
+    entries = await bus.connection.command("XRANGE", log, "-", "+")
+    kept = entries[: len(entries) // 2]
+    again = [("XADD", log, id, *(part for pair in fields.items() for part in pair)) for id, fields in kept]
+    id, fields = kept[-1]
+    state = ("HSET", at, "next", id.decode().partition("-")[0], "hash", fields[b"h"])
+    await bus.connection.insist([("DEL", log), *again, state])

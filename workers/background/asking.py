@@ -28,7 +28,7 @@ from queuechat.errors import (
     StateLost,
     StreamDiverged,
 )
-from queuechat.protocol import End, Job, ModelCard
+from queuechat.protocol import End, ModelCard
 from queuechat.roster import Model, Roster
 from queuechat.scope import denied, may_use, unknown
 
@@ -108,7 +108,7 @@ class Asker:
         while True:
             slip = self._slip(id, card)
             order, whole = place(body, slip, card, int(time.time()))
-            order = replace(order, jobs=[_heaped(job) for job in order.jobs])
+            order = replace(order, jobs=[replace(job, heaped=True) for job in order.jobs])
             try:
                 self._asked[line.number] = (order.model, [job.id for job in order.jobs])
                 return await self._ask(order, whole)
@@ -174,8 +174,3 @@ class Asker:
         finally:
             await answer.close()
         return whole.body(order.jobs[0].id, tally)
-
-
-def _heaped(job: Job) -> Job:
-    """Its worker looks for stop strings as it publishes, and would write on for nobody."""
-    return job if job.stop else replace(job, heaped=True)

@@ -95,6 +95,8 @@ def load(
         raise Misconfigured(f"cannot load {where}: {error}") from error
     if getattr(model, "_is_stateful", False):
         raise _unbatchable(where, "a recurrent state")
+    if auto is AutoModelForCausalLM:
+        refuse_unpaged(model, where)
     text = model.config.get_text_config()
     eos = model.generation_config.eos_token_id if model.generation_config else None
     vocabulary = HFVocabulary(tokenizer, eos, int(text.vocab_size))
@@ -109,6 +111,13 @@ def refuse_unbatchable(config: Any, name: str) -> None:
     odd = set(getattr(config.get_text_config(), "layer_types", None) or ()) - BATCHABLE
     if odd:
         raise _unbatchable(name, f"{', '.join(sorted(odd))} layers")
+
+
+def refuse_unpaged(model: Any, name: str) -> None:
+    """Raises Misconfigured for models that leave attention to nobody: packed with others, they would read their tokens.
+    Those are GPT-J, GPT-Neo, CodeGen, MPT, Falcon and Bloom."""
+    if not getattr(model, "_supports_attention_backend", False):
+        raise _unbatchable(name, "an attention of its own, which knows no paged cache")
 
 
 def _unbatchable(name: str, what: str) -> Misconfigured:

@@ -43,12 +43,14 @@ def pack_linears(model: nn.Module) -> None:
     if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
         return
     linears = {name: module for name, module in model.named_modules() if _packable(module)}
-    uses = Counter(id(own) for module in model.modules() for own in module.parameters(recurse=False))
     small = sum(linear.weight.nbytes for linear in linears.values()) <= KEPT_BYTES
+    uses = Counter(id(own) for module in model.modules() for own in module.parameters(recurse=False))
+    if not small:  # a weight that something else uses would be there twice
+        linears = {name: linear for name, linear in linears.items() if uses[id(linear.weight)] == 1}
     try:
         for name in list(linears):
             linear = linears.pop(name)  # so that what is not kept is freed before the next one is packed
-            model.set_submodule(name, PackedLinear(linear, keep=small or uses[id(linear.weight)] > 1))
+            model.set_submodule(name, PackedLinear(linear, keep=small))
     except (RuntimeError, NotImplementedError) as error:
         log.info("linear layers are left unpacked: %s", error)
 

@@ -63,6 +63,11 @@ class Transcript:
         self._stopped = False
         self._cut = False
 
+    @property
+    def looks_for_words(self) -> bool:
+        """Whether a word may end the text, which is found as it is pushed."""
+        return bool(self._stop)
+
     def push(self, ids: Sequence[int]) -> Delta:
         """Take ids that follow those pushed before.
 

@@ -28,11 +28,13 @@ def test_a_packed_layer_computes_what_the_plain_one_does(rows: int, keep: bool) 
             assert torch.allclose(PackedLinear(linear, keep=keep)(x), linear(x), atol=1e-5)
 
 
-def test_only_plain_layers_are_packed_and_a_tied_head_stays_tied() -> None:
+@pytest.mark.parametrize(("kept_bytes", "packed"), [(1 << 20, ["head", "own"]), (0, ["own"])])
+def test_only_plain_layers_are_packed_and_no_large_weight_is_there_twice(kept_bytes: int, packed: list[str]) -> None:
     model = torch.nn.ModuleDict(
         {
             "embed": torch.nn.Embedding(50, 8),
             "head": torch.nn.Linear(8, 50, bias=False),
+            "own": torch.nn.Linear(8, 8),
             "narrow": torch.nn.Linear(8, 8, dtype=torch.bfloat16),
             "hooked": torch.nn.Linear(8, 8),
         }
@@ -40,10 +42,11 @@ def test_only_plain_layers_are_packed_and_a_tied_head_stays_tied() -> None:
     model["head"].weight = model["embed"].weight
     model["hooked"].register_forward_hook(lambda *_: None)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("workers.engines.packed_linear.KEPT_BYTES", 0)
+        patched.setattr("workers.engines.packed_linear.KEPT_BYTES", kept_bytes)
         pack_linears(model)
     assert model["head"].weight is model["embed"].weight
-    assert [name for name, module in model.items() if isinstance(module, PackedLinear)] == ["head"]
+    assert [name for name, module in model.items() if isinstance(module, PackedLinear)] == packed
+    assert (model["own"].weight is None) is not bool(kept_bytes)
 
 
 @pytest.mark.parametrize(

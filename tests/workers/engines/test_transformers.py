@@ -94,6 +94,16 @@ async def test_an_id_outside_the_vocabulary_is_refused_and_hurts_nobody(hf: Driv
     assert len(await hf.ids(FOX, 3)) == 3
 
 
+def test_a_model_that_leaves_attention_to_nobody_is_not_batched() -> None:
+    from transformers import GPTJConfig, GPTJForCausalLM, LlamaConfig, LlamaForCausalLM
+
+    from workers.engines.hf_model import refuse_unpaged
+
+    refuse_unpaged(LlamaForCausalLM(LlamaConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2)), "new")
+    with pytest.raises(Misconfigured, match="attention of its own"):
+        refuse_unpaged(GPTJForCausalLM(GPTJConfig(n_embd=8, n_layer=1, n_head=2, rotary_dim=2)), "old")
+
+
 def test_a_model_that_is_not_there_is_misconfigured() -> None:
     from workers.engines.transformers import TransformersEngine
 
