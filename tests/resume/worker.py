@@ -13,6 +13,7 @@ from queuechat.protocol import Chunk, End, Job, Reason, decode_event
 from workers.engines.base import Engine, Finished, Step, Tokens
 from workers.prompting import Speech, prompt_of
 from workers.running import Generation
+from workers.text.named import asked_for
 from workers.text.transcript import Transcript
 
 
@@ -48,7 +49,7 @@ class Worker:
 
     def __init__(self, engine: Engine):
         self.engine = engine
-        self.speech = Speech(engine.vocabulary, engine.vocabulary.chat_template or "")
+        self.speech = Speech(engine.vocabulary, engine.vocabulary.chat_template or asked_for("plain").template)
         self._epochs = count(1)
         self._room = asyncio.Semaphore(engine.caps.max_running)
         self._held: dict[str, tuple[Generation, asyncio.Future[None]]] = {}

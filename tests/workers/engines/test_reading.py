@@ -10,6 +10,7 @@ from queuechat.errors import InvalidRequest
 from queuechat.protocol import Job
 from tests.workers.engines.driver import Driver
 from workers.prompting import Speech
+from workers.text.named import asked_for
 
 TEXT = "Où est la gare? 東京 👋🏽"
 
@@ -17,7 +18,7 @@ TEXT = "Où est la gare? 東京 👋🏽"
 def speech_of(driver: Driver) -> Speech:
     if driver.engine.caps.units != "tokens":
         pytest.skip("a provider elsewhere does not tell what its tokens are")
-    return Speech(driver.engine.vocabulary, driver.engine.vocabulary.chat_template or "")
+    return Speech(driver.engine.vocabulary, driver.engine.vocabulary.chat_template or asked_for("plain").template)
 
 
 async def test_what_is_read_is_what_would_be_answered(driver: Driver) -> None:
