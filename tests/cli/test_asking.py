@@ -51,6 +51,12 @@ async def test_a_question_without_a_full_answer_ends_with_exit_code_one(
     assert "[it broke]" in err
 
 
+async def test_what_a_model_that_is_here_says_is_shown_as_it_is(redis_url: str, hand: Hand, tmp_path: Path) -> None:
+    asked = asyncio.create_task(run("chat", "-m", hand.model, "hi", url=redis_url, folder=tmp_path))
+    await hand.tell("a\ufdd1b")
+    assert (await asked)[:2] == (0, "a\ufdd1b\n")
+
+
 async def test_a_conversation_goes_on_without_the_question_that_failed(
     redis_url: str, hand: Hand, tmp_path: Path
 ) -> None:
