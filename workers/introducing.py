@@ -22,7 +22,7 @@ def model_card(spec: Spec, status: Status, name: str, *, created: int) -> ModelC
         reasoning=status.reasoning,
         source=os.path.basename(adapter or spec.source),
         embeds=status.embeds,
-        resume="exact" if status.resume == "exact" else "distribution",
+        resume=status.resume,
         created=created,
         grammars=status.grammars,
         logprobs=status.logprobs,
