@@ -180,7 +180,7 @@ class Exchange:
         self._worded = True
         before = self._heard.get(index)
         if before is not None and chunk.count and not (self.replayed or self._order.embeds):
-            metrics.gaps.labels(model).observe((now - before) / chunk.count)
+            metrics.gaps.labels(model).observe((now - before) / -(-chunk.count // self._order.unit))
         self._heard[index] = now
 
     def _end(self, index: int, end: End) -> None:

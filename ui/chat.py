@@ -97,7 +97,7 @@ def job_of(conversation: Sequence[Exchange], options: Options, *, deadline_s: fl
 
 @dataclass(slots=True)
 class Progress:
-    """How far an answer has come."""
+    """How far an answer has come; `prose` reads that of a model elsewhere."""
 
     text: str = ""
     tokens: int = 0
@@ -106,7 +106,7 @@ class Progress:
     end: End | None = None
     asked_at: float = field(default_factory=time.monotonic)
     first_at: float = 0.0
-    prose: Prose = field(default_factory=Prose)
+    prose: Prose | None = None
 
     def accept(self, event: Event) -> None:
         """Take one event into account."""
@@ -114,7 +114,7 @@ class Progress:
             self.place, self.eta_s = event.place, event.eta_s
             return
         self.place = 0
-        self.text += self.prose.feed(event.text)
+        self.text += self.prose.feed(event.text) if self.prose else event.text
         if isinstance(event, Chunk):
             self.tokens = event.end
             self.first_at = self.first_at or time.monotonic()
@@ -127,18 +127,25 @@ class Progress:
 
 
 async def follow(
-    client: Client, job: Job, stop: asyncio.Event, *, tempo_s: float = TEMPO_S, pulse_s: float = PULSE_S
+    client: Client,
+    job: Job,
+    stop: asyncio.Event,
+    *,
+    relayed: bool = False,
+    tempo_s: float = TEMPO_S,
+    pulse_s: float = PULSE_S,
 ) -> AsyncGenerator[Progress, None]:
     """Ask, and tell how far the answer is: not more often than `tempo_s`, not more rarely than `pulse_s`.
 
-    Setting `stop` cancels the job and ends the answer with what there is. Leaving early cancels it too.
+    A `relayed` answer comes from a provider elsewhere. Setting `stop` cancels the job and ends the answer with what
+    there is. Leaving early cancels it too.
 
     Raises:
         QueuechatError: it was refused, or ended without an answer.
     """
     answer = await _submit(client, job)
     feed = _Feed(answer, stop)
-    progress = Progress()
+    progress = Progress(prose=Prose() if relayed else None)
     try:
         while progress.end is None:
             for event in await feed.take(pulse_s):

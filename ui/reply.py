@@ -58,7 +58,7 @@ async def _frames(
     job = job_of(conversation, replace(options, model=card.name), deadline_s=desk.deadline_s)
     if card.relayed and options.seed is not None:
         job = replace(job, given=["seed"])
-    async with aclosing(follow(desk.client, job, stop)) as steps:
+    async with aclosing(follow(desk.client, job, stop, relayed=card.relayed)) as steps:
         async for progress in steps:
             yield frame_of(conversation[-1].question, progress, card.name, BYTES if card.relayed else 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +20,7 @@ Api = Literal["openai", "anthropic"]
 API_TYPES: Mapping[str, Api] = {"openai": "openai", "anthropic": "anthropic", "anthropic_message": "anthropic"}
 TAKES = ("top_k", "min_p", "repetition_penalty", "ignore_eos", "chat_template_kwargs", "reasoning_content",
          "structured_outputs", "output_config")  # fmt: skip
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HOMES: Mapping[Api, tuple[str, str]] = {
     "openai": ("https://api.openai.com/v1", "OPENAI_API_KEY"),
     "anthropic": ("https://api.anthropic.com", "ANTHROPIC_API_KEY"),
@@ -75,7 +77,14 @@ class Endpoint(_Strict):
     @classmethod
     def _is_spoken(cls, value: str) -> str:
         if value not in API_TYPES:
-            raise ValueError(f"{value[:40]!r} is not supported: there are {', '.join(API_TYPES)}")
+            raise ValueError(f"not supported: there are {', '.join(API_TYPES)}")  # somebody may have put the key there
+        return value
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_variable(cls, value: str | None) -> str | None:
+        if value is not None and not _VARIABLE.fullmatch(value):
+            raise ValueError("must be the name of a variable, of letters, digits and _: the key itself is `api_key`")
         return value
 
     @field_validator("takes")
@@ -107,7 +116,8 @@ class Endpoint(_Strict):
     @property
     def at_home(self) -> bool:
         """Whether it is the provider's own service, not one that speaks like it."""
-        return self.host == urlsplit(_HOMES[self.api][0]).hostname
+        home = urlsplit(_HOMES[self.api][0])
+        return (urlsplit(self.base).scheme, self.host) == (home.scheme, home.hostname)
 
     @property
     def sees(self) -> bool:
@@ -118,16 +128,23 @@ class Endpoint(_Strict):
         looked at for its own service only, so that a key never goes to another host than it was meant for.
 
         Raises:
-            Misconfigured: the variable that should hold it does not.
+            Misconfigured: the variable that should hold it does not, or what is there cannot be a key.
         """
-        if self.api_key is not None and self.api_key.get_secret_value():
-            return self.api_key.get_secret_value()
+        if self.api_key is not None and (key := self.api_key.get_secret_value().strip()):
+            return self._sendable(key)
         if not (self.api_key_env or self.at_home):
             return "none"
         variable = self.api_key_env or _HOMES[self.api][1]
-        if not environment.get(variable):
+        if not (key := environment.get(variable, "").strip()):
             raise Misconfigured(f"the API key of {self.model_name!r} should be in the variable {variable}: set it")
-        return environment[variable]
+        return self._sendable(key)
+
+    def _sendable(self, key: str) -> str:
+        if not (key.isascii() and key.isprintable()):
+            raise Misconfigured(
+                f"the API key of {self.model_name!r} has characters that no header can have: copy it again"
+            )
+        return key
 
 
 def endpoint_of(entry: object, where: str) -> Endpoint:

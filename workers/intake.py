@@ -64,8 +64,11 @@ class Intake:
 
     async def _relayed(self, claim: Claim) -> Generation:
         prefix_ids = await self._delivered(claim) if claim.offset else []
-        prompt = relayed_prompt(claim.job, f"{claim.job.id}#{claim.epoch}", prefix_ids, self._caps)
-        return Generation(claim, prompt, Transcript(self._speech.vocabulary, stop=claim.job.stop))
+        job = claim.job
+        prompt = relayed_prompt(job, f"{job.id}#{claim.epoch}", prefix_ids, self._caps)
+        # Thoughts and arguments of calls stand in the text of a chat, and only the provider looks past them.
+        stop = job.stop if job.messages is None else ()
+        return Generation(claim, prompt, Transcript(self._speech.vocabulary, stop=stop))
 
     async def _prompt_ids(self, job: Job) -> list[int]:
         if not self._speech.vocabulary.waits and is_short(job, _SHORT):

@@ -59,6 +59,7 @@ class _Conversation:
     ):
         self._loaded, self._model, self._messages = loaded, model, messages
         self._sampling, self._max_tokens, self._given = sampling, max_tokens, given
+        self._relayed = False
 
     async def run(self, prompt: str | None) -> bool:
         """Whether the prompt was answered in full; always true of a conversation."""
@@ -80,6 +81,7 @@ class _Conversation:
         census = await take_census(bus)
         names = census.names()
         card = census.resolve(self._model or (names[0] if names else "any")).card
+        self._relayed = card.relayed
         self._given = self._given if card.relayed else []
         return card.name
 
@@ -108,13 +110,13 @@ class _Conversation:
         return True
 
     async def _print_answer(self, client: Client, job: Job) -> str | None:
-        text, failed, prose = "", False, Prose()
+        text, failed, prose = "", False, Prose() if self._relayed else None
         async for event in client.ask(job):
             if isinstance(event, Waiting):
                 eta = f", about {event.eta_s:.0f} s" if event.eta_s else ""
                 err.print(f"position {event.place}{eta}", style="dim")
                 continue
-            fresh = prose.feed(event.text)
+            fresh = prose.feed(event.text) if prose else event.text
             text += fresh
             sys.stdout.write(fresh)
             sys.stdout.flush()

@@ -7,14 +7,19 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from api.exchange import Exchange
+from api.house import Ticket
 from queuechat import errors
 from queuechat.bus import Bus
-from queuechat.protocol import Job, Reason, new_id
+from queuechat.dialects.order import BYTES, Order
+from queuechat.protocol import Chunk, Job, Reason, new_id
 from tests.api.hand import Hand
 from tests.api.site import Site, a_site
 from tests.api.test_refusals import chat
@@ -99,6 +104,24 @@ async def test_each_gap_between_tokens_is_counted_once_and_a_replay_not_at_all(s
         assert of(samples, "queuechat_e2e_seconds_count", **own) == 1
         assert of(samples, "queuechat_tokens_total", kind="generated", **own) == 3
         assert of(samples, "queuechat_answers_total", reason="stop", **own) == 1
+
+
+async def test_gaps_of_a_model_that_is_counted_in_bytes_are_between_tokens(
+    site: Site, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([10.0, 16.0, 17.0])
+    exchange = Exchange(
+        site.house, Order([Job(new_id(), model, prompt="x")], model, unit=BYTES), Ticket(new_id(), "x", 0.0)
+    )
+    exchange._worded = True  # the first word has its own figure
+    with monkeypatch.context() as patched:
+        patched.setattr("api.exchange.time", SimpleNamespace(monotonic=lambda: next(clock)))
+        exchange._hear(0, Chunk(0, 4, "once"))
+        exchange._hear(0, Chunk(4, 9, " upon a t"))  # about three tokens in six seconds
+        exchange._hear(0, Chunk(13, 1, "i"))  # no less than one
+    samples, _ = await scraped(site)
+    assert of(samples, "queuechat_inter_token_seconds_count", model=model) == 2
+    assert of(samples, "queuechat_inter_token_seconds_sum", model=model) == 6 / 3 + 1
 
 
 async def test_vectors_are_no_tokens(site: Site, bus: Bus, model: str) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from queuechat import keys
 from queuechat.client import with_choices
@@ -49,6 +52,17 @@ async def test_a_question_without_a_full_answer_ends_with_exit_code_one(
     code, out, err = await asked
     assert (code, out) == (1, "half\n")
     assert "[it broke]" in err
+
+
+@pytest.mark.parametrize(("engine", "told"), [("hand", "\ufdd1Hm\ufdd0yes"), ("remote", "<think>Hm</think>\n\nyes")])
+async def test_marks_are_read_in_answers_of_models_elsewhere_only(
+    redis_url: str, hand: Hand, tmp_path: Path, engine: str, told: str
+) -> None:
+    hand.card = replace(hand.card, engine=engine)
+    await hand.beat()
+    asked = asyncio.create_task(run("chat", "-m", hand.model, "hi", url=redis_url, folder=tmp_path))
+    await hand.tell("\ufdd1Hm", "\ufdd0yes")
+    assert (await asked)[:2] == (0, f"{told}\n")
 
 
 async def test_a_conversation_goes_on_without_the_question_that_failed(

@@ -99,6 +99,16 @@ def test_calls_that_are_written_at_the_same_time_are_told_one_after_the_other() 
     ]
 
 
+def test_arguments_that_are_nested_too_deep_to_be_read_do_no_harm() -> None:
+    deep: list[Part] = [
+        ToolStart(0, "a", "f"),
+        ToolArguments(0, "[" * 100_000),
+        ToolStart(1, "b", "g"),
+        ToolArguments(1, "{}"),
+    ]
+    assert read(marked(deep)) == deep
+
+
 def test_a_call_without_an_id_gets_one_that_every_reader_finds() -> None:
     text = marked([ToolStart(0, "", "f"), ToolArguments(0, "{}")])
     first, again = read(text), read(text, [1, 2, 3])

@@ -41,6 +41,12 @@ def streaming(*events: object, done: bool = True, cut: bool = False) -> Reply:
     return Reply(body=b"".join(frames) + (b"data: [DONE]\n\n" if done else b""), cut=cut)
 
 
+def telling(*events: Mapping[str, Any], cut: bool = False) -> Reply:
+    """Server-sent events with names, as Anthropic's."""
+    frames = [b"event: %s\ndata: %s\n\n" % (event["type"].encode(), orjson.dumps(event)) for event in events]
+    return Reply(body=b"".join(frames), cut=cut)
+
+
 def saying(*texts: str, reason: str | None = "stop", usage: tuple[int, int] | None = (11, 5)) -> list[object]:
     """The chunks of a chat completion."""
     chunks: list[object] = [_chunk({"content": text}) for text in texts]
@@ -84,7 +90,7 @@ class Provider:
             async with self._more:
                 await self._more.wait_for(lambda: self._replies)
                 reply = self._replies.popleft()
-            kind = "text/event-stream" if reply.body.startswith(b"data:") else "application/json"
+            kind = "text/event-stream" if reply.body.startswith((b"data:", b"event:")) else "application/json"
             size = len(reply.body) + (100 if reply.cut or reply.hangs else 0)
             head = {"content-type": kind, "content-length": str(size), "connection": "close", **reply.headers}
             lines = [f"HTTP/1.1 {reply.status} Said", *(f"{name}: {value}" for name, value in head.items())]

@@ -287,6 +287,9 @@ def test_pauses_grow_and_differ() -> None:
         ({"retry-after-ms": "250", "retry-after": "3"}, 0.25),
         ({"retry-after": "-1"}, 0.0),
         ({"retry-after": "soon"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after-ms": "nan", "retry-after": "3"}, 3.0),
         ({"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0.0),
     ],
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 
+import pytest
+
 from queuechat.bus import Bus
 from queuechat.protocol import Failure, Job
 from tests.ui.scribe import Scribe
@@ -151,6 +153,17 @@ async def test_a_quiet_answer_still_beats_so_that_a_closed_page_is_noticed(desk:
                 beats += 1
                 if beats == 5:
                     break
+
+
+@pytest.mark.parametrize(("relayed", "told"), [(True, "<think>Hm </think>\n\nyes"), (False, "\ufdd1Hm \ufdd0yes")])
+async def test_marks_are_read_in_answers_of_models_elsewhere_only(
+    desk: Desk, bus: Bus, relayed: bool, told: str
+) -> None:
+    async with Scribe(bus, "m", script=lambda _: "\ufdd1Hm \ufdd0yes"):
+        job = job_of(QUESTION, Options("m"), deadline_s=60)
+        async with aclosing(follow(desk.client, job, asyncio.Event(), relayed=relayed)) as steps:
+            texts = [progress.text async for progress in steps]
+    assert texts[-1] == told
 
 
 async def test_the_board_lists_live_models_and_says_so(desk: Desk, bus: Bus) -> None:

@@ -62,7 +62,10 @@ def test_a_spec_crosses_to_its_child_and_shows_its_key_to_nobody(tmp_path: Path)
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"api_type": "gemini"}, "'gemini' is not supported: there are openai, anthropic, anthropic_message"),
+        ({"api_type": "gemini"}, "`api_type`: not supported: there are openai, anthropic, anthropic_message"),
+        ({"api_type": "sk-secret"}, "`api_type`"),
+        ({"api_key_env": "sk-secret"}, "`api_key_env`: must be the name of a variable"),
+        ({"api_key_env": "SECRET\n"}, "`api_key_env`: must be the name of a variable"),
         ({"api_type": "openai_assistant", "assistant_id": "x"}, "`assistant_id` is not known here"),
         ({"custom_system_prompt": True}, "custom_system_prompt"),
         ({"recommended_config": {"temprature": 1}}, "`recommended_config.temprature` is not known here"),
@@ -104,6 +107,24 @@ def test_a_key_comes_from_the_entry_the_variable_it_names_or_that_of_its_provide
 def test_the_usual_key_of_a_provider_goes_to_no_other_host() -> None:
     endpoint = endpoint_of({"model_name": "m", "api_type": "openai", "api_base": "http://10.0.0.7/v1"}, "m")
     assert endpoint.key({"OPENAI_API_KEY": "usual"}) == "none"
+    bare = endpoint_of({"model_name": "m", "api_type": "openai", "api_base": "http://api.openai.com/v1"}, "m")
+    assert bare.key({"OPENAI_API_KEY": "usual"}) == "none"  # anybody on the way could read it
+
+
+def test_a_key_is_without_the_space_around_it() -> None:
+    entry = {"model_name": "m", "api_type": "openai"}
+    assert endpoint_of(entry, "m").key({"OPENAI_API_KEY": " usual\r\n"}) == "usual"
+    assert endpoint_of(entry | {"api_key": "mine\n"}, "m").key({}) == "mine"
+    with pytest.raises(Misconfigured, match="OPENAI_API_KEY"):
+        endpoint_of(entry, "m").key({"OPENAI_API_KEY": "\n"})
+
+
+@pytest.mark.parametrize("key", ["sk-sec\nret", "sk-sec\x00ret", "sk-sec\u200bret"])
+def test_a_key_that_no_header_can_have_is_refused_and_not_repeated(key: str) -> None:
+    endpoint = endpoint_of({"model_name": "m", "api_type": "openai"}, "m")
+    with pytest.raises(Misconfigured, match="copy it again") as caught:
+        endpoint.key({"OPENAI_API_KEY": key})
+    assert "sk-sec" not in caught.value.message
 
 
 def test_a_key_that_is_not_there_is_missed_before_anything_starts(

@@ -23,7 +23,7 @@ from queuechat.protocol import Job
 from workers.endpoints import Endpoint
 from workers.engines.base import Caps, Finished, Prompt, Step, Tokens, Usage, Vocabulary, refuse_beyond, refuse_unknown
 from workers.engines.byte_vocabulary import SIZE, ByteVocabulary
-from workers.engines.remote_pace import Pace, Spent
+from workers.engines.remote_pace import Pace
 from workers.engines.remote_provider import Closing, Provider, all_given
 from workers.engines.remote_trouble import PATIENCE_S, BrokenOff, Hitch, judged, pause_s
 
@@ -210,11 +210,13 @@ class RemoteEngine:
         skip = before[len(before.rstrip()) :] if answer.job.messages is not None else ""
         request = self._provider.request(answer.job, before.removesuffix(skip), answer.left)
         spent = self._pace.begin(about(answer.job) + (answer.left or 0))
+        told_usage: Usage | None = None
         try:
             async with aclosing(self._provider.stream(request)) as told:
                 async for one in told:
                     if isinstance(one, Closing):
-                        return self._finish(answer, one, tokens, spent)
+                        told_usage = one.usage
+                        return self._finish(answer, one, tokens)
                     text = answer.told(one)
                     if skip and text:  # it was told the answer without the space at its end, and may say that again
                         text, skip = _less(text, skip)
@@ -226,6 +228,9 @@ class RemoteEngine:
             judgement = judged(error)
             log.info("%s: %s: %s", self._endpoint.host, type(error).__name__, judgement)
             raise judgement from None
+        finally:
+            usage = told_usage or answer.guess()
+            spent.tokens = usage.prompt_tokens + usage.tokens
 
     def _say(self, answer: _Answer, text: str) -> None:
         ids = self.vocabulary.encode(text, add_special=False)
@@ -235,13 +240,12 @@ class RemoteEngine:
         answer.said.append(text)
         answer.offset += len(ids)
 
-    def _finish(self, answer: _Answer, closing: Closing, before: int, spent: Spent) -> Finished:
+    def _finish(self, answer: _Answer, closing: Closing, before: int) -> Finished:
         """What was delivered before this request was read by the provider as a part of its prompt."""
         if answer.marker:
             self._say(answer, answer.marker.finish())
         usage = answer.guess()
         if told := closing.usage:
-            spent.tokens = told.prompt_tokens + told.tokens
             usage = Usage(max(told.prompt_tokens - before, 0), told.tokens + before)
         return Finished(answer.prompt.id, closing.reason, usage=usage, stop=closing.stop)
 

@@ -14,14 +14,24 @@ from queuechat.elsewhere import ContentFiltered
 from queuechat.errors import InvalidRequest
 from queuechat.protocol import GrammarKind, Job
 from workers.endpoints import Endpoint
-from workers.engines.base import Usage
-from workers.engines.remote_provider import Closing, data_url, given, loaded, refuse
+from workers.engines.remote_provider import (
+    Closing,
+    Ending,
+    data_url,
+    given,
+    loaded,
+    refuse,
+    unseen,
+    until_broken,
+    usage_of,
+)
 
 DEFAULT_TOKENS = 4096  #: of an answer: Anthropic wants a limit, and a request may have none
 _UNKNOWN = ("seed", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty", "logit_bias")
 _SYSTEM = ("system", "developer")
 _LENGTH = ("max_tokens", "model_context_window_exceeded")
 _CONNECT_S = 10.0
+_OURS = ("ANTHROPIC_CUSTOM_HEADERS",)
 _NO_IMAGES: Iterator[str] = iter(())
 
 
@@ -33,7 +43,12 @@ class AnthropicProvider:
         self._configured = "output_config" in endpoint.takes
         self.grammars: frozenset[GrammarKind] = frozenset({"json_schema"} if self._configured else ())
         timeout = anthropic.Timeout(endpoint.timeout_s, connect=_CONNECT_S)
-        self._client = anthropic.AsyncAnthropic(base_url=endpoint.base, api_key=key, max_retries=0, timeout=timeout)
+        # Whoever answers with an address of somebody else must not get a prompt, or the key, sent there.
+        http = anthropic.DefaultAsyncHttpxClient(timeout=timeout, follow_redirects=False)
+        with unseen(*(() if endpoint.at_home else _OURS)):
+            self._client = anthropic.AsyncAnthropic(
+                base_url=endpoint.base, api_key=key, max_retries=0, timeout=timeout, http_client=http
+            )
 
     def request(self, job: Job, delivered: str, limit: int | None) -> dict[str, Any]:
         if job.messages is None:
@@ -140,36 +155,45 @@ def _tools(job: Job) -> dict[str, Any]:
 
 
 async def _read(stream: Any) -> AsyncGenerator[Part | Closing, None]:
-    read, written, reason, stop, calls = 0, 0, "", "", -1
-    async for event in stream:
+    read: int | None = None
+    written: object = None
+    ending, block, calls = Ending(), "", -1
+    async for event in until_broken(stream, ending):
         if event.type == "message_start":
-            read = _read_tokens(event.message.usage)
-        elif event.type == "content_block_start" and event.content_block.type == "tool_use":
-            calls += 1
-            yield ToolStart(calls, event.content_block.id, event.content_block.name)
+            read = _read_tokens(getattr(event.message, "usage", None))
+        elif event.type == "content_block_start":
+            block = event.content_block.type
+            if block == "tool_use":
+                calls += 1
+                yield ToolStart(calls, event.content_block.id, event.content_block.name)
         elif event.type == "content_block_delta":
-            part = _part(event.delta, calls)
+            part = _part(event.delta, block, calls)
             if part:
                 yield part
         elif event.type == "message_delta":
-            reason, stop = event.delta.stop_reason or "", event.delta.stop_sequence or ""
-            written = event.usage.output_tokens
-            read = _read_tokens(event.usage) or read
-    if reason == "refusal":
+            ending.reason, ending.stop = event.delta.stop_reason or "", event.delta.stop_sequence or ""
+            usage = getattr(event, "usage", None)
+            read, written = _read_tokens(usage) or read, getattr(usage, "output_tokens", None)
+    if ending.reason == "refusal":
         raise ContentFiltered("the provider of this model has withheld the rest of this answer")
-    if reason:
-        yield Closing("length" if reason in _LENGTH else "stop", Usage(read, written), stop)
+    if ending.reason:
+        yield Closing("length" if ending.reason in _LENGTH else "stop", usage_of(read, written), ending.stop)
 
 
-def _part(delta: Any, call: int) -> Part | None:
+def _part(delta: Any, block: str, call: int) -> Part | None:
+    """What the provider calls for itself is not told: nobody here can answer it."""
     if delta.type == "text_delta":
         return ContentDelta(delta.text)
     if delta.type == "thinking_delta":
         return ReasoningDelta(delta.thinking)
-    return ToolArguments(call, delta.partial_json) if delta.type == "input_json_delta" else None
+    ours = delta.type == "input_json_delta" and block == "tool_use"
+    return ToolArguments(call, delta.partial_json) if ours else None
 
 
-def _read_tokens(usage: Any) -> int:
-    """What was read from a cache was read as well."""
+def _read_tokens(usage: Any) -> int | None:
+    """What was read from a cache was read as well; None where it is not told."""
+    read = getattr(usage, "input_tokens", None)
+    if not isinstance(read, int):
+        return None
     cached = (getattr(usage, "cache_read_input_tokens", None), getattr(usage, "cache_creation_input_tokens", None))
-    return int(usage.input_tokens or 0) + sum(count or 0 for count in cached)
+    return read + sum(count or 0 for count in cached)

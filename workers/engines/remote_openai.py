@@ -13,12 +13,24 @@ from queuechat.errors import UnsupportedParameter
 from queuechat.protocol import Grammar, GrammarKind, Job
 from workers.endpoints import Endpoint
 from workers.engines.base import Usage
-from workers.engines.remote_provider import Closing, data_url, given, loaded, refuse, seed_of
+from workers.engines.remote_provider import (
+    Closing,
+    Ending,
+    data_url,
+    given,
+    loaded,
+    refuse,
+    seed_of,
+    unseen,
+    until_broken,
+    usage_of,
+)
 
 _EXTRAS = ("top_k", "min_p", "repetition_penalty")
 _JSON: frozenset[GrammarKind] = frozenset({"json_schema", "json_object"})
 _ALL: frozenset[GrammarKind] = _JSON | {"regex", "choice", "lark"}
 _CONNECT_S = 10.0
+_OURS = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS", "OPENAI_ADMIN_KEY")
 
 
 class OpenAIProvider:
@@ -29,7 +41,12 @@ class OpenAIProvider:
         self._takes = frozenset(endpoint.takes)
         self.grammars = _ALL if "structured_outputs" in self._takes else _JSON
         timeout = openai.Timeout(endpoint.timeout_s, connect=_CONNECT_S)
-        self._client = openai.AsyncOpenAI(base_url=endpoint.base, api_key=key, max_retries=0, timeout=timeout)
+        # Whoever answers with an address of somebody else must not get a prompt, or the key, sent there.
+        http = openai.DefaultAsyncHttpxClient(timeout=timeout, follow_redirects=False)
+        with unseen(*(() if endpoint.at_home else _OURS)):
+            self._client = openai.AsyncOpenAI(
+                base_url=endpoint.base, api_key=key, max_retries=0, timeout=timeout, http_client=http
+            )
 
     def request(self, job: Job, delivered: str, limit: int | None) -> dict[str, Any]:
         body = {
@@ -141,21 +158,22 @@ async def _read(stream: Any) -> AsyncGenerator[Part | Closing, None]:
     """Parts and the end of a stream. What is not of OpenAI's own is looked for by name: vLLM's `stop_reason`, and
     thoughts."""
     usage: Usage | None = None
-    reason, stop = "", ""
+    ending = Ending()
     calls = _Calls()
-    async for chunk in stream:
-        if chunk.usage:
-            usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+    async for chunk in until_broken(stream, ending):
+        if told := chunk.usage:
+            read, written = getattr(told, "prompt_tokens", None), getattr(told, "completion_tokens", None)
+            usage = usage_of(read, written) or usage
         for choice in (chunk.choices or [])[:1]:
             for part in _parts(choice, calls):
                 yield part
             if choice.finish_reason:
-                reason, met = choice.finish_reason, getattr(choice, "stop_reason", None)
-                stop = met if isinstance(met, str) else ""
-    if reason == "content_filter":
+                met = getattr(choice, "stop_reason", None)
+                ending.reason, ending.stop = choice.finish_reason, met if isinstance(met, str) else ""
+    if ending.reason == "content_filter":
         raise ContentFiltered("the provider of this model has withheld the rest of this answer")
-    if reason:
-        yield Closing("length" if reason == "length" else "stop", usage, stop)
+    if ending.reason:
+        yield Closing("length" if ending.reason == "length" else "stop", usage, ending.stop)
 
 
 def _parts(choice: Any, calls: _Calls) -> Iterator[Part]:
@@ -166,12 +184,20 @@ def _parts(choice: Any, calls: _Calls) -> Iterator[Part]:
     delta = choice.delta
     if thought := getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None):
         yield ReasoningDelta(thought)
-    if delta.content:
-        yield ContentDelta(delta.content)
+    if content := _content(delta.content):
+        yield ContentDelta(content)
     if getattr(delta, "refusal", None):
         yield RefusalDelta(delta.refusal)
     for called in delta.tool_calls or []:
         yield from calls.parts(called)
+
+
+def _content(content: str | list[Any] | None) -> str:
+    """Its text, which some servers tell in parts."""
+    if not isinstance(content, list):
+        return content or ""
+    texts = [part.get("text") for part in content if isinstance(part, dict)]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 class _Calls:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+import logging
+import os
+from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Protocol
 
@@ -12,6 +15,8 @@ from queuechat.dialects.speech import Part
 from queuechat.errors import InvalidRequest, UnsupportedParameter
 from queuechat.protocol import Grammar, GrammarKind, Job, Sampling
 from workers.engines.base import Usage
+
+log = logging.getLogger(__name__)
 
 _MAGIC = {"iVBORw0KGgo": "png", "/9j/": "jpeg", "R0lGOD": "gif", "UklGR": "webp"}  # how their base64 begins
 _NEUTRAL = Sampling()
@@ -44,6 +49,40 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Close its connections."""
+
+
+@contextmanager
+def unseen(*variables: str) -> Iterator[None]:
+    """What is made meanwhile does not find these variables in the environment."""
+    kept = {name: os.environ.pop(name) for name in variables if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
+@dataclass(slots=True)
+class Ending:
+    """How an answer ends, as far as it is told: it is over when there is a reason."""
+
+    reason: str = ""
+    stop: str = ""
+
+
+async def until_broken(stream: AsyncIterable[Any], ending: Ending) -> AsyncGenerator[Any, None]:
+    """Its events. What goes wrong after the answer is over takes nothing away from it."""
+    try:
+        async for event in stream:
+            yield event
+    except Exception as error:
+        if not ending.reason:
+            raise
+        log.info("a stream broke off after its answer was over: %s", type(error).__name__)
+
+
+def usage_of(read: object, written: object) -> Usage | None:
+    """None where the provider leaves out a count."""
+    return Usage(read, written) if isinstance(read, int) and isinstance(written, int) else None
 
 
 def given(job: Job) -> dict[str, Any]:

@@ -6,6 +6,7 @@ OpenAI's and Anthropic's SDKs have errors of the same names and shape.
 from __future__ import annotations
 
 import email.utils
+import math
 import random
 import time
 from collections.abc import Mapping
@@ -49,10 +50,10 @@ def judged(error: Exception) -> Hitch | QueuechatError:
         return _in_stream(error, told)
     if status in _USERS:
         return _wrong(told, status)
-    if status in _OURS or told.get("code") == "insufficient_quota":
+    if status in _OURS or 300 <= status < 400 or told.get("code") == "insufficient_quota":
         return ProviderRefused(
             f"the provider of this model does not take our requests (HTTP {status}): whoever runs its worker has to "
-            "look at the API key, the account and the name of the model there"
+            "look at the address, the API key, the account and the name of the model there"
         )
     headers: Mapping[str, str] = error.response.headers  # type: ignore[attr-defined]
     busy = status in (429, 529, 503)
@@ -94,11 +95,12 @@ def _told(body: object) -> Mapping[str, Any]:
 
 def wait_of(headers: Mapping[str, str]) -> float | None:
     """Seconds that a response asks to wait; None when it says nothing of it."""
-    try:
-        if "retry-after-ms" in headers:
-            return max(float(headers["retry-after-ms"]) / 1000, 0.0)
-        return max(float(headers["retry-after"]), 0.0)
-    except (KeyError, ValueError):
-        pass
+    for name, scale in (("retry-after-ms", 1000), ("retry-after", 1)):
+        try:
+            wait_s = float(headers[name]) / scale
+        except (KeyError, ValueError):
+            continue
+        if math.isfinite(wait_s):
+            return max(wait_s, 0.0)
     date = email.utils.parsedate_tz(headers.get("retry-after", ""))
     return max(email.utils.mktime_tz(date) - time.time(), 0.0) if date else None

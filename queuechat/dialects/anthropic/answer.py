@@ -8,9 +8,9 @@ from typing import Any
 from queuechat.answer import Event
 from queuechat.dialects.calling import as_text, object_of
 from queuechat.dialects.order import Order, Tally
-from queuechat.dialects.speech import ContentDelta, Part, Reader, ReasoningDelta, ToolStart
+from queuechat.dialects.speech import RELAYED, ContentDelta, Part, Reader, ReasoningDelta, ToolStart
 from queuechat.dialects.speech.parts import joined
-from queuechat.protocol import Chunk, End, Job, Reason
+from queuechat.protocol import Chunk, End, Reason
 
 
 def message_of(order: Order, id: str) -> dict[str, Any]:
@@ -26,10 +26,12 @@ def message_of(order: Order, id: str) -> dict[str, Any]:
     }
 
 
-def ending_of(end: End, job: Job, *, called: bool) -> dict[str, Any]:
-    """`stop_reason` and `stop_sequence`."""
+def ending_of(end: End, order: Order, *, called: bool) -> dict[str, Any]:
+    """`stop_reason` and `stop_sequence`. Where a provider elsewhere answers, tokens may be a
+    guess, which tells nothing of a full context.
+    """
     if end.reason is Reason.LENGTH:
-        full = end.tokens < (job.max_tokens or 0)
+        full = order.manner.tools != RELAYED and end.tokens < (order.jobs[0].max_tokens or 0)
         return {"stop_reason": "model_context_window_exceeded" if full else "max_tokens", "stop_sequence": None}
     if called:
         return {"stop_reason": "tool_use", "stop_sequence": None}
@@ -66,7 +68,7 @@ class WholeMessage:
         assert self._end
         content = blocks_of(self._parts)
         called = any(block["type"] == "tool_use" for block in content)
-        ending = ending_of(self._end, self._order.jobs[0], called=called)
+        ending = ending_of(self._end, self._order, called=called)
         usage = usage_of(tally) | {"service_tier": "standard"}
         return message_of(self._order, id) | {"content": content, **ending, "usage": usage}
 

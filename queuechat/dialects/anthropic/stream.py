@@ -48,7 +48,7 @@ class MessageStream:
 
     def last(self, tally: Tally) -> list[Told]:
         assert self._end
-        ending = ending_of(self._end, self._order.jobs[0], called=self._reader.called)
+        ending = ending_of(self._end, self._order, called=self._reader.called)
         return [
             *self._close(),
             {"type": "message_delta", "delta": ending, "usage": usage_of(tally)},

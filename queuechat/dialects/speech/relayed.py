@@ -100,7 +100,7 @@ class Marker:
 def _is_json(text: str) -> bool:
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -150,7 +150,7 @@ class Unmarker:
 
 
 class Prose:
-    """Text to what a person reads: thoughts in a tag, a refusal as any words. Text of other models stays as it is."""
+    """Such text to what a person reads: thoughts in a tag, a refusal as any words."""
 
     def __init__(self) -> None:
         self._parts = Unmarker("")
