@@ -23,7 +23,7 @@ TRIES = 8
 CHATS = [1, 4]  # the second one is a dialogue, with letters that are more than one byte
 
 
-@pytest.fixture(scope="module", params=[kind for kind in ENGINES if kind != "remote"])
+@pytest.fixture(scope="module", params=["echo", "transformers", "llamacpp", "vision"])
 async def worker(request: pytest.FixtureRequest) -> AsyncIterator[Worker]:
     """Each engine that has its model here, in turn."""
     engine = ENGINES[request.param]()
