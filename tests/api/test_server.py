@@ -214,6 +214,8 @@ async def test_without_redis_the_server_says_that_it_is_not_ready(
                 await asyncio.sleep(0.01)
                 ready = await its_site.http.get("/readyz")
     assert ready.status_code == 200, ready.text
+    await its_hand.beat()  # its card may have lapsed meanwhile
+    await its_site.house.roster.refresh()
     asked = asyncio.create_task(its_site.post("/v1/chat/completions", ask(its_hand)))
     told = asyncio.create_task(its_hand.tell("back"))
     await asyncio.wait({asked, told}, return_when=asyncio.FIRST_COMPLETED)
