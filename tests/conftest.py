@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
@@ -14,6 +15,7 @@ import pytest
 
 from queuechat.bus import Bus
 from queuechat.embedded import find_server
+from tests.processes import Workers
 
 # Two tests run at a time, and two engines of two threads on two cores wait for each other most of the time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -44,14 +46,23 @@ def start_redis(folder: Path, port: int) -> subprocess.Popen[bytes]:
     raise RuntimeError((folder / "redis.log").read_text())
 
 
+@contextlib.contextmanager
+def a_redis(folder: Path) -> Iterator[str]:
+    """The URL of a redis-server on a free port; it is killed at the end."""
+    port = free_port()
+    process = start_redis(folder, port)
+    try:
+        yield f"redis://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A redis-server for the whole run."""
-    port = free_port()
-    process = start_redis(tmp_path_factory.mktemp("redis"), port)
-    yield f"redis://127.0.0.1:{port}"
-    process.kill()
-    process.wait()
+    with a_redis(tmp_path_factory.mktemp("redis")) as url:
+        yield url
 
 
 @pytest.fixture
@@ -65,3 +76,11 @@ async def bus(redis_url: str) -> AsyncIterator[Bus]:
 def model() -> str:
     """A model name of this test alone."""
     return f"m-{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+async def workers(redis_url: str, bus: Bus, tmp_path: Path) -> AsyncIterator[Workers]:
+    """Worker processes, stopped at the end of the test."""
+    started = Workers(redis_url, bus, tmp_path / "w")
+    yield started
+    await started.stop()

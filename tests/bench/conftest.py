@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from queuechat.bus import Bus
 from tests.api.site import Site, a_site
 from tests.cli.command import Cli, Door
 from tests.processes import Workers
@@ -25,12 +24,8 @@ def cli(redis_url: str, tmp_path: Path) -> Cli:
 
 
 @pytest.fixture
-async def served(redis_url: str, bus: Bus, model: str, tmp_path: Path) -> AsyncIterator[Site]:
+async def served(redis_url: str, workers: Workers, model: str) -> AsyncIterator[Site]:
     """A site where `model` (alias `echo-<model>`) is answered by echo at full speed."""
-    workers = Workers(redis_url, bus, tmp_path / "w")
-    try:
-        await workers.start("echo", f"{model},echo-{model}")
-        async with a_site(redis_url) as site:
-            yield site
-    finally:
-        await workers.stop()
+    await workers.start("echo", f"{model},echo-{model}")
+    async with a_site(redis_url) as site:
+        yield site

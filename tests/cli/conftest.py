@@ -10,7 +10,6 @@ import pytest
 from queuechat.bus import Bus
 from tests.api.hand import Hand
 from tests.cli.command import Cli, Door
-from tests.processes import Workers
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -22,13 +21,6 @@ async def door() -> AsyncIterator[None]:
 @pytest.fixture
 def cli(redis_url: str, tmp_path: Path) -> Cli:
     return Cli(redis_url, tmp_path)
-
-
-@pytest.fixture
-async def workers(redis_url: str, bus: Bus, tmp_path: Path) -> AsyncIterator[Workers]:
-    started = Workers(redis_url, bus, tmp_path / "w")
-    yield started
-    await started.stop()
 
 
 @pytest.fixture

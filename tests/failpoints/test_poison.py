@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -18,13 +16,6 @@ from tests.failpoints.fleet import is_running
 from tests.processes import Workers, census_when
 
 _DEATHS = 3
-
-
-@pytest.fixture
-async def workers(redis_url: str, bus: Bus, tmp_path: Path) -> AsyncIterator[Workers]:
-    started = Workers(redis_url, bus, tmp_path / "w")
-    yield started
-    await started.stop()
 
 
 async def dead_letter(client: Client, asker: Asker) -> None:

@@ -10,17 +10,14 @@ import pytest
 from queuechat.bus import Bus
 from tests.api.hand import Hand
 from tests.api.site import Site, a_site
-from tests.conftest import free_port, start_redis
+from tests.conftest import a_redis
 from tests.relay.provider import Provider, a_provider
 
 
 @pytest.fixture(scope="session")
 def far_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    port = free_port()
-    process = start_redis(tmp_path_factory.mktemp("far-redis"), port)
-    yield f"redis://127.0.0.1:{port}"
-    process.kill()
-    process.wait()
+    with a_redis(tmp_path_factory.mktemp("far-redis")) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
