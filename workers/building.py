@@ -73,9 +73,9 @@ def _beyond_encoders(kind: Any, spec: Spec) -> dict[str, Any]:
     keeping = import_module("workers.engines.weights").Keeping(
         spec.quantize, spec.device_map, spec.max_memory, spec.offload_folder
     )
-    if spec.lora and kind.__name__ != "TransformersEngine":
+    if spec.lora and "lora" not in kind.options:
         raise Misconfigured(f"--lora is for models that read and write text alone, and {spec.source} is none")
-    if kind.__name__ in ("EncoderEngine", "Seq2SeqEngine"):
+    if "keeping" not in kind.options:
         if keeping.quantize or keeping.spreads:
             raise Misconfigured(f"{spec.source} has an encoder: it is neither quantised nor spread over devices")
         return {}

@@ -18,6 +18,7 @@ EMBEDS_ONLY = "this model makes embeddings and writes nothing: use /v1/embedding
 class EncoderEngine:
     """See `workers.engines.base.Engine`. `source` is a folder or a Hub id."""
 
+    options: frozenset[str] = frozenset()
     caps: Caps
     vocabulary: Vocabulary
 

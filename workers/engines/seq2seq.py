@@ -36,6 +36,7 @@ class Seq2SeqEngine(StepwiseEngine[Answer]):
     """See `workers.engines.base.Engine`. `source` is a folder or a Hub id."""
 
     kind = "encoder-decoder"
+    options: frozenset[str] = frozenset()
     running_by_device = {"cpu": 16, "": 64}  # noqa: RUF012
 
     def __init__(

@@ -41,6 +41,7 @@ CLOSE_TIMEOUT_S = 30.0
 class TransformersEngine:
     """See `workers.engines.base.Engine`. `lora` are folders of adapters by name, the rest is as for `hf_model.load`."""
 
+    options = frozenset({"keeping", "lora"})  #: what it can be given beyond what all of Hugging Face's models can
     caps: Caps
     vocabulary: Vocabulary
 

@@ -21,6 +21,7 @@ class VisionEngine(StepwiseEngine[Reading]):
     """See `workers.engines.base.Engine`. `source` is a folder or a Hub id."""
 
     kind = "vision"
+    options = frozenset({"keeping"})
     running_by_device = {"cpu": 4, "": 8}  # noqa: RUF012
     vision = True
 
