@@ -1,4 +1,7 @@
-"""The page: header, tabs, theme. A tab is a module with `build(desk, blocks, clock)`, named in TABS alone."""
+"""The page: header, tabs, theme. A tab is a package whose module `tab` has `build(desk, blocks, clock)`; TABS names it.
+
+Each file in `assets` is part of every page: style sheets and scripts, in the order of their names.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ from importlib.resources import files
 
 import gradio as gr
 
-from ui import chat_tab, view
+from ui.chat import tab as chat
 from ui.desk import Desk
+from ui.talk import view
 from ui.theme import calm
 
-TABS: list[tuple[str, Callable[[Desk, gr.Blocks, gr.Timer], None]]] = [("Chat", chat_tab.build)]
+TABS: list[tuple[str, Callable[[Desk, gr.Blocks, gr.Timer], None]]] = [("Chat", chat.build)]
 
 _REFRESH_S = 2.0
 
@@ -35,8 +39,8 @@ def mount_options() -> dict[str, object]:
     """What `gr.mount_gradio_app` is to be told: our looks, and that nothing goes in or out but this page."""
     return {
         "theme": calm(),
-        "css": _asset("page.css"),
-        "head": f"<script>{_asset('page.js')}</script>",
+        "css": _assets(".css"),
+        "head": f"<script>{_assets('.js')}</script>",
         "footer_links": [],
         "run_history": False,
         "allowed_paths": [],
@@ -72,3 +76,8 @@ def _leaver(desk: Desk) -> Callable[[gr.Request], None]:
 
 def _asset(name: str) -> str:
     return files("ui").joinpath("assets", name).read_text()
+
+
+def _assets(kind: str) -> str:
+    names = sorted(file.name for file in files("ui").joinpath("assets").iterdir() if file.name.endswith(kind))
+    return "\n".join(_asset(name) for name in names)

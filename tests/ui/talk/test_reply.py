@@ -10,9 +10,10 @@ import pytest
 from queuechat.bus import Bus
 from queuechat.protocol import Failure, Job
 from tests.ui.scribe import Scribe
-from ui.chat import Exchange, Options, follow, job_of
 from ui.desk import Desk
-from ui.reply import Frame, reply
+from ui.talk.exchange import Exchange, Options, job_of
+from ui.talk.following import follow
+from ui.talk.reply import Frame, reply
 
 QUESTION = [Exchange("hello there")]
 

@@ -13,8 +13,9 @@ from queuechat.dialects.order import BYTES
 from queuechat.errors import NoWorker, QueuechatError
 from queuechat.protocol import Reason
 from ui import wording
-from ui.chat import Exchange, Options, Progress, follow, job_of
 from ui.desk import Desk
+from ui.talk.exchange import Exchange, Options, job_of
+from ui.talk.following import Progress, follow
 
 log = logging.getLogger(__name__)
 

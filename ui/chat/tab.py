@@ -8,10 +8,11 @@ from typing import Any
 
 import gradio as gr
 
-from ui import view, wording
-from ui.chat import Exchange, Options, restore, store
+from ui import wording
 from ui.desk import Desk
-from ui.reply import Frame, reply
+from ui.talk import view
+from ui.talk.exchange import Exchange, Options, restore, store
+from ui.talk.reply import Frame, reply
 
 _EXAMPLES = [
     "Explain how a queue keeps a busy kitchen calm.",

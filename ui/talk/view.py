@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ui.chat import Exchange
+from ui.talk.exchange import Exchange
 
 _CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.DOTALL)
 _TICKED = re.compile(r"`([^`]+)`")

@@ -7,9 +7,11 @@ import pytest
 from queuechat.errors import BusUnavailable, DeadlineExceeded, InvalidRequest, NoWorker, QueueFull
 from queuechat.protocol import Chunk, End, Failure, ModelCard, Reason, Times, WorkerCard
 from queuechat.roster import Census, Model
-from ui import view, wording
-from ui.chat import Exchange, Options, Progress, history, job_of, restore, store
-from ui.reply import frame_of
+from ui import wording
+from ui.talk import view
+from ui.talk.exchange import Exchange, Options, history, job_of, restore, store
+from ui.talk.following import Progress
+from ui.talk.reply import frame_of
 
 FOOTED = Exchange("2+2?", "4", footer="queued 0.1 s · 9 tokens · m", notice="careful")
 
