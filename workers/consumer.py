@@ -118,8 +118,8 @@ class Consumer:
                 claims = await self._claim()
                 for claim in claims:
                     await self._take(claim)
-            if claims:
-                self._readings_due = True  # there may be more
+            if claims.full:
+                self._readings_due = True
                 continue
             try:
                 async with asyncio.timeout(keys.BEAT_S):

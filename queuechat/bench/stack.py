@@ -21,7 +21,7 @@ from queuechat.errors import Misconfigured
 from queuechat.roster import take_census
 
 MODEL = "echo"
-_START_S = 60.0
+_START_S = 180.0
 _STOP_S = 20.0
 #: Settings of this shell that would change who may ask, or how much. All others hold in the stack, too.
 _DROPPED = ("REDIS_URL", "API_KEYS", "REQUIRE_KEY", "KEY_CONCURRENCY", "KEY_RPM", "KEY_TPM", "STATE_DIR", "FILES_DIR")
@@ -29,13 +29,20 @@ _DROPPED = ("REDIS_URL", "API_KEYS", "REQUIRE_KEY", "KEY_CONCURRENCY", "KEY_RPM"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What runs. `rate` is echo's tokens a second of each stream, 0 as fast as it goes; `max_running` its batch."""
+    """What runs. `rate` is echo's tokens a second of each stream, 0 as fast as it goes; `max_running` a worker's batch.
+    `served` are arguments of `queuechat worker` for another model, in place of echo's."""
 
     apis: int = 1
     workers: int = 1
     rate: float = 0.0
     max_running: int = 64
     deadline_s: float = 600.0
+    served: Sequence[str] = ()
+
+    @property
+    def worker(self) -> list[str]:
+        model = self.served or ("--model", MODEL, "--echo-rate", str(self.rate))
+        return ["worker", *model, "--max-running", str(self.max_running)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +63,8 @@ async def running(plan: Plan) -> AsyncIterator[Stack]:
     with tempfile.TemporaryDirectory(prefix="qcb-") as folder, redis_for(None, Path(folder, "redis")) as url:
         async with contextlib.AsyncExitStack() as leaving:
             env = _environment(url, plan)
-            worker = ["worker", "--model", MODEL, "--echo-rate", str(plan.rate), "--max-running", str(plan.max_running)]
             ports = [free_port() for _ in range(plan.apis)]
-            commands = {f"worker{k}": worker for k in range(plan.workers)}
+            commands = {f"worker{k}": plan.worker for k in range(plan.workers)}
             commands |= {f"api{k}": ["api", "--port", str(port)] for k, port in enumerate(ports)}
             parts = {
                 name: await leaving.enter_async_context(Part.running(["-m", "queuechat", *command], name, folder, env))
@@ -78,7 +84,7 @@ async def bare() -> AsyncIterator[Stack]:
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="qcb-") as folder:
         command = ["-m", "queuechat.bench.bare", str(port)]
-        async with Part.running(command, "bare", folder, _this_code()) as part:
+        async with Part.running(command, "bare", folder, this_code()) as part:
             await part.answering(f"http://127.0.0.1:{port}/")
             yield Stack([f"http://127.0.0.1:{port}"], {"bare": [part.pid]})
 
@@ -148,12 +154,12 @@ async def _ready(url: str, plan: Plan, parts: list[Part], urls: list[str]) -> in
 
 def _environment(url: str, plan: Plan) -> dict[str, str]:
     dropped = {"REDIS_URL", *(f"QUEUECHAT_{name}" for name in _DROPPED)}
-    kept = {name: value for name, value in _this_code().items() if name not in dropped}
+    kept = {name: value for name, value in this_code().items() if name not in dropped}
     ours = {"REDIS_URL": url, "DEADLINE_S": str(plan.deadline_s), "LOG_LEVEL": "warning", "DRAIN_S": "1"}
     return kept | {f"QUEUECHAT_{name}": value for name, value in ours.items()}
 
 
-def _this_code() -> dict[str, str]:
+def this_code() -> dict[str, str]:
     """An environment whose Python finds the packages that this process runs, wherever it starts."""
     paths = [str(Path(queuechat.__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

@@ -16,6 +16,8 @@ from queuechat.protocol import Depth, End, Failure, Job, Reason
 
 log = logging.getLogger(__name__)
 
+_LARGE = 1 << 20  # bytes of a claim; less than what one answer holds at most
+
 
 class Bus:
     """One per process. Every verb may be repeated; each waits for a Redis that is away up to its patience."""
@@ -147,6 +149,8 @@ class Bus:
         claims = Claims()
         if rows and rows[-1] == b"HELD":
             claims.held_back = bool(rows.pop())
+        least = min((limit for limit in (room, bulk_room, reads_room) if limit > 0), default=1)
+        claims.full = len(rows) >= least or sum(len(row[1]) for row in rows) >= _LARGE
         for id, raw, epoch, offset, digest, left, crashes in rows:
             try:
                 job = Job.decode(raw)

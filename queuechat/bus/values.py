@@ -44,9 +44,11 @@ class Claim:
 
 
 class Claims(list[Claim]):
-    """What one claim took. `held_back`: more waits, but not before a suspect has been tried alone."""
+    """What one claim took. `held_back`: more waits, but not before a suspect has been tried alone. `full`: it has as
+    many as it had room for, or is large, so that there may be more."""
 
     held_back = False
+    full = False
 
 
 class Verdict(StrEnum):

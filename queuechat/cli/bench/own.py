@@ -68,7 +68,7 @@ def transport(
     Nothing of a stack that runs here is touched.
     """
     settings(log_level="warning")
-    _need_api()
+    need_api()
     load.check()
     if rounds and not bare:
         raise InvalidRequest("--rounds means nothing without --bare", param="rounds")
@@ -102,7 +102,7 @@ def soak(
     Exit code 1 when a stream failed or did not say all that it should.
     """
     settings(log_level="warning")
-    _need_api()
+    need_api()
     result = run_async(_soaked(_plan_of_soak(streams, rate, minutes, apis, workers), streams, minutes, tokens))
     if as_json:
         print_json(asdict(result))
@@ -112,7 +112,7 @@ def soak(
         raise typer.Exit(1)
 
 
-def _need_api() -> None:
+def need_api() -> None:
     need_extra()
     if importlib.util.find_spec("fastapi") is None:
         raise Misconfigured("this bench runs an API of its own: pip install 'queuechat[api,bench]'")

@@ -1,0 +1,98 @@
+"""What the queue costs on a real engine: tokens a second through it, by those of the engine alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import orjson
+
+from queuechat.bench.stack import this_code
+from queuechat.bench.workload import Ask
+from queuechat.errors import Misconfigured
+
+_LINE = 1 << 24  # bytes of a round at most
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Output tokens a second of each round: of the engine driven in its own process, and through the queue."""
+
+    bare: Sequence[float]
+    queued: Sequence[float]
+
+    @property
+    def ratio(self) -> float:
+        """Through the queue by bare, medians of the rounds: 1 is a queue that costs nothing."""
+        return median(self.queued) / median(self.bare)
+
+    def document(self) -> dict[str, Any]:
+        medians = {"bare": median(self.bare), "queued": median(self.queued)}
+        return {"output_throughput": medians, "ratio": self.ratio, "rounds": {"bare": self.bare, "queued": self.queued}}
+
+
+class Bare:
+    """An engine in a process of its own, with nothing before it."""
+
+    def __init__(self, process: asyncio.subprocess.Process):
+        self._process = process
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def running(cls, spec: bytes) -> AsyncIterator[Bare]:
+        """Raises Misconfigured when the engine does not start; its own lines say why."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "workers.bare"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env={"OMP_WAIT_POLICY": "PASSIVE", **this_code()},  # as a worker's engine has it
+            limit=_LINE,
+            start_new_session=True,
+        )
+        bare = cls(process)
+        try:
+            await bare._ask(spec)
+            yield bare
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, 9)
+            await process.wait()
+
+    async def run(self, asks: Sequence[Ask], concurrency: int, temperature: float) -> float:
+        """Answer all of them: output tokens a second.
+
+        Raises:
+            Misconfigured: the engine has died, or failed at one.
+        """
+        asked = {
+            "conversations": [_conversation(ask) for ask in asks],
+            "output_lens": [ask.output_len for ask in asks],
+            "concurrency": concurrency,
+            "temperature": temperature,
+        }
+        outcome = await self._ask(orjson.dumps(asked))
+        if outcome["failure"]:
+            raise Misconfigured(f"the bare engine failed at a request: {outcome['failure']}")
+        return float(outcome["tokens"] / outcome["seconds"])
+
+    async def _ask(self, line: bytes) -> dict[str, Any]:
+        assert self._process.stdin
+        assert self._process.stdout
+        with contextlib.suppress(ConnectionError):
+            self._process.stdin.write(line + b"\n")
+            await self._process.stdin.drain()
+        answer = await self._process.stdout.readline()
+        if not answer:
+            raise Misconfigured("the bare engine has ended; its lines above say why")
+        found: dict[str, Any] = orjson.loads(answer)
+        return found
+
+
+def _conversation(ask: Ask) -> list[Any]:
+    return [{"role": "user", "content": ask.prompt}] if isinstance(ask.prompt, str) else list(ask.prompt)
