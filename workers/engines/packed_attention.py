@@ -34,10 +34,11 @@ class _Long:
 
 @dataclass(frozen=True, slots=True)
 class _Short:
-    """Sequences that add one token each. `rows` [n] are their places among the queries, `slots` [n * keys] those of
-    their keys in the cache, `mask` [n, 1, 1, keys] which of these are theirs."""
+    """Sequences that add one token each. `rows` [n] are their places among the queries, None when they are all of these
+    in order; `slots` [n * keys] those of their keys in the cache, `mask` [n, 1, 1, keys] which of these are theirs."""
 
-    rows: Tensor
+    count: int
+    rows: Tensor | None
     slots: Tensor
     mask: Tensor
 
@@ -86,8 +87,10 @@ def packed_attention(
         own = (fresh_keys[span], fresh_values[span]) if long.slots is None else (keys[long.slots], values[long.slots])
         out[span] = _attend(queries[span], *own, scaling)
     for short in plan.shorts:
-        shape = (len(short.rows), -1, *keys.shape[1:])
+        shape = (short.count, -1, *keys.shape[1:])
         own = (keys.index_select(0, short.slots).view(shape), values.index_select(0, short.slots).view(shape))
+        if short.rows is None:
+            return _attend_ones(queries, *own, short.mask, scaling)[None], None
         out[short.rows] = _attend_ones(queries[short.rows], *own, short.mask, scaling)
     return out[None], None
 
@@ -113,20 +116,21 @@ def _plan(queries: Sequence[int], keys: Sequence[int], read: Tensor, write: Tens
             ones.append((q0, k0, k1))
         elif q1 > q0:
             longs.append(_Long(q0, q1, read[k0:k1].clone() if read.numel() else None))
-    return _Plan(write, longs, list(_shorts(ones, read if read.numel() else write)))
+    return _Plan(write, longs, list(_shorts(ones, read if read.numel() else write, queries[-1])))
 
 
-def _shorts(ones: list[tuple[int, int, int]], slots: Tensor) -> Iterator[_Short]:
-    """Those of about one length together: at most half of what is looked at is padding."""
+def _shorts(ones: list[tuple[int, int, int]], slots: Tensor, rows: int) -> Iterator[_Short]:
+    """Those of about one length together: at most half of what is looked at is padding. `rows` are all queries."""
     ones.sort(key=lambda one: one[2] - one[1])
     for _, group in groupby(ones, lambda one: (one[2] - one[1] - 1).bit_length()):
-        members = list(group)
+        members = sorted(group)
         starts = torch.tensor([k0 for _, k0, _ in members])[:, None]
         lengths = torch.tensor([k1 - k0 for _, k0, k1 in members])[:, None]
-        columns = torch.arange(int(lengths[-1]))[None]
+        columns = torch.arange(int(lengths.max()))[None]
         inside = columns < lengths
         own = slots[torch.where(inside, starts + columns, starts)]
-        yield _Short(torch.tensor([row for row, _, _ in members]), own.flatten(), inside[:, None, None])
+        places = None if len(members) == rows else torch.tensor([row for row, _, _ in members])
+        yield _Short(len(members), places, own.flatten(), inside[:, None, None])
 
 
 def _attend_ones(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None) -> Tensor:

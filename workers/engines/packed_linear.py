@@ -3,12 +3,17 @@
 torch multiplies float32 by MKL, which packs the weight anew in each call: with the few rows of a decode step that is
 much of the work. A single row is another matter: there MKL reads the plain weight fastest, so a small model keeps both.
 The operators are those that torch.compile puts in on the CPU.
+
+Layers that are applied to one input (queries, keys and values; gate and up) are computed as one: each call costs the
+meeting of all threads, which at few rows is as long as the work.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeGuard
 
 import torch
@@ -19,6 +24,8 @@ log = logging.getLogger(__name__)
 
 KEPT_BYTES = 1 << 30  # of weights: a larger model has its memory for itself
 ROWS = 16  # for which oneDNN chooses the layout; it is used with any number
+#: What layers that read the same input are called, in the models of transformers.
+TOGETHER = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 
 
 class PackedLinear(nn.Module):  # type: ignore[misc]  # torch has no types here
@@ -38,6 +45,53 @@ class PackedLinear(nn.Module):  # type: ignore[misc]  # torch has no types here
         return answer
 
 
+class Together(nn.Module):  # type: ignore[misc]
+    """Linear layers as one. It remembers what it last computed until all of them have asked for it: once for each
+    thread, since embeddings are made beside the steps of an engine."""
+
+    def __init__(self, linears: Sequence[nn.Linear], *, keep: bool):
+        super().__init__()
+        self._widths = [linear.out_features for linear in linears]
+        self._linear = PackedLinear(_joined(linears), keep=keep)
+        self._last = threading.local()
+
+    def part(self, index: int, x: Tensor) -> Tensor:
+        """What layer `index` makes of `x`."""
+        last = self._last
+        if getattr(last, "input", None) is not x:
+            last.input, last.parts = x, dict(enumerate(self._linear(x).split(self._widths, dim=-1)))
+        part: Tensor = last.parts.pop(index, None)
+        if part is None:  # a layer that is applied twice to the same
+            part = self._linear(x).split(self._widths, dim=-1)[index]
+        if not last.parts:
+            last.input = None
+        return part
+
+
+class Part(nn.Module):  # type: ignore[misc]
+    """One of several layers that are computed together; the first of them holds the whole."""
+
+    def __init__(self, whole: Together, index: int, linear: nn.Linear):
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.weight, self.bias = None, linear.bias
+        self._index = index
+        self._whole = [whole]  # in a list, so that it is not registered as a module of each part
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._whole[0].part(self._index, x)
+
+
+def _joined(linears: Sequence[nn.Linear]) -> nn.Linear:
+    width = sum(linear.out_features for linear in linears)
+    with torch.device("meta"):
+        joined = nn.Linear(linears[0].in_features, width, bias=linears[0].bias is not None)
+    joined.weight = nn.Parameter(torch.cat([linear.weight.detach() for linear in linears]), requires_grad=False)
+    if linears[0].bias is not None:
+        joined.bias = nn.Parameter(torch.cat([linear.bias.detach() for linear in linears]), requires_grad=False)
+    return joined
+
+
 def pack_linears(model: nn.Module) -> None:
     """Replaces the float32 linear layers of a model; leaves it as it is where this torch cannot."""
     if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
@@ -48,11 +102,30 @@ def pack_linears(model: nn.Module) -> None:
     if not small:  # a weight that something else uses would be there twice
         linears = {name: linear for name, linear in linears.items() if uses[id(linear.weight)] == 1}
     try:
+        for names in list(_groups(linears)):
+            group = [linears.pop(name) for name in names]  # so that what is not kept is freed before the next is packed
+            whole = Together(group, keep=small)
+            for index, (name, linear) in enumerate(zip(names, group, strict=True)):
+                model.set_submodule(name, Part(whole, index, linear))
         for name in list(linears):
-            linear = linears.pop(name)  # so that what is not kept is freed before the next one is packed
+            linear = linears.pop(name)
             model.set_submodule(name, PackedLinear(linear, keep=small))
     except (RuntimeError, NotImplementedError) as error:
         log.info("linear layers are left unpacked: %s", error)
+
+
+def _groups(linears: Mapping[str, nn.Linear]) -> Iterator[list[str]]:
+    """Names of those that read the same input."""
+    for name in linears:
+        parent, _, last = name.rpartition(".")
+        for names in TOGETHER:
+            group = [f"{parent}.{one}" for one in names]
+            if last == names[0] and all(one in linears for one in group) and _alike([linears[one] for one in group]):
+                yield group
+
+
+def _alike(group: Sequence[nn.Linear]) -> bool:
+    return len({(linear.in_features, linear.bias is None) for linear in group}) == 1
 
 
 def _packable(module: nn.Module) -> TypeGuard[nn.Linear]:

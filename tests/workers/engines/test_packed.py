@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ pytest.importorskip("transformers")
 from torch.nn.functional import scaled_dot_product_attention  # noqa: E402
 
 from workers.engines.packed_attention import packed_attention  # noqa: E402
-from workers.engines.packed_linear import PackedLinear, pack_linears  # noqa: E402
+from workers.engines.packed_linear import PackedLinear, Part, pack_linears  # noqa: E402
 
 HEADS, KV_HEADS, DIM, SLOTS = 6, 2, 16, 400
 
@@ -47,6 +48,56 @@ def test_only_plain_layers_are_packed_and_no_large_weight_is_there_twice(kept_by
     assert model["head"].weight is model["embed"].weight
     assert [name for name, module in model.items() if isinstance(module, PackedLinear)] == packed
     assert (model["own"].weight is None) is not bool(kept_bytes)
+
+
+class Attention(torch.nn.Module):  # type: ignore[misc, name-defined]  # torch has no types here
+    """What layers of transformers' models look like."""
+
+    def __init__(self, widths: tuple[int, int, int], *, bias: bool) -> None:
+        super().__init__()
+        for name, width in zip("qkv", widths, strict=True):
+            setattr(self, f"{name}_proj", torch.nn.Linear(24, width, bias=bias))
+
+    def forward(self, x: Any) -> list[Any]:
+        return [self.q_proj(x), self.k_proj(x), self.v_proj(x), self.q_proj(x)]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [1, 5])
+def test_layers_that_read_the_same_are_computed_together_and_each_has_its_own(rows: int, bias: bool) -> None:
+    model = torch.nn.ModuleDict({"attention": Attention((16, 8, 8), bias=bias)})
+    inputs = [torch.randn(1, rows, 24) for _ in range(2)]
+    with torch.inference_mode():
+        wanted = [model["attention"](x) for x in inputs]
+        pack_linears(model)
+        assert {type(module) for module in model["attention"].children()} == {Part}
+        found = [model["attention"](x) for x in (*inputs, inputs[0])]
+    for one, other in zip(found, (*wanted, wanted[0]), strict=True):
+        assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(one, other, strict=True))
+
+
+def test_two_threads_that_share_layers_do_not_share_what_these_compute() -> None:
+    model = torch.nn.ModuleDict({"attention": Attention((16, 8, 8), bias=True)})
+    inputs = [torch.randn(1, 3, 24) for _ in range(8)]
+    with torch.inference_mode():
+        wanted = [model["attention"](x) for x in inputs]
+    pack_linears(model)
+
+    def computed(x: Any) -> list[Any]:
+        with torch.inference_mode():
+            return model["attention"](x)  # type: ignore[no-any-return]
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(computed, inputs * 20))
+    for one, other in zip(found, wanted * 20, strict=True):
+        assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(one, other, strict=True))
+
+
+def test_layers_of_other_inputs_are_packed_each_by_itself() -> None:
+    model = torch.nn.ModuleDict({"attention": Attention((16, 8, 8), bias=True)})
+    model["attention"].k_proj = torch.nn.Linear(32, 8)
+    pack_linears(model)
+    assert {type(module) for module in model["attention"].children()} == {PackedLinear}
 
 
 @pytest.mark.parametrize(
