@@ -34,13 +34,13 @@ async def tight() -> AsyncIterator[Driver]:
 @pytest.mark.parametrize("text", [RIVER, FOX])
 async def test_greedy_equals_generate(hf: Driver, plain: Any, text: str) -> None:
     ids = hf.engine.vocabulary.encode(text, add_special=True)
-    whole = plain.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=24)[0].tolist()
-    assert await hf.ids(text, 24) == whole[len(ids) :]
+    whole = plain.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=12)[0].tolist()
+    assert await hf.ids(text, 12) == whole[len(ids) :]
 
 
 async def test_embeddings_equal_a_plain_forward(hf: Driver, plain: Any) -> None:
     batch = [hf.engine.vocabulary.encode(text, add_special=True) for text in (FOX, RIVER, "tea", FOX)]
-    busy = hf.prompt(RIVER, 24)
+    busy = hf.prompt(RIVER, 12)
     hf.engine.admit(busy)
     vectors = await asyncio.to_thread(hf.engine.embed, batch)
     await hf.finished(busy.id)
@@ -65,8 +65,8 @@ async def test_a_prompt_may_fill_the_context_and_its_answer_ends_there(tight: Dr
 
 async def test_sequences_that_do_not_fit_together_all_finish_with_the_right_ids(tight: Driver) -> None:
     sampling = Sampling(temperature=0.8, seed=5, repetition_penalty=1.2)
-    alone = await tight.ids(RIVER, 56, sampling=sampling)
-    crowd = await tight.run(*(tight.prompt(RIVER, 56, sampling=sampling) for _ in range(4)))
+    alone = await tight.ids(RIVER, 30, sampling=sampling)
+    crowd = await tight.run(*(tight.prompt(RIVER, 30, sampling=sampling) for _ in range(4)))
     assert [transcript.ids for transcript in crowd] == [alone] * 4
 
 
@@ -154,7 +154,7 @@ async def test_what_is_read_beside_the_batch_gives_signs_of_life(
 
 
 async def test_chats_with_one_beginning_have_it_read_once(hf: Driver) -> None:
-    beginning = " ".join(f"{n} {RIVER}" for n in range(30))
+    beginning = " ".join(f"{n} {RIVER}" for n in range(16))
     texts = [f"{beginning} {tail}" for tail in ("the sea", "a hill", "nobody", "three of us", "a town", "the river")]
     prompts = [hf.prompt(text, 2) for text in texts]
     read: list[int] = []
