@@ -38,6 +38,11 @@ class Board:
         return sorted(model.card.name for model in self._roster.census.live if model.card.chats)
 
     @property
+    def seers(self) -> list[str]:
+        """Names of those that take images."""
+        return sorted(model.card.name for model in self._roster.census.live if model.card.chats and model.card.vision)
+
+    @property
     def status(self) -> str:
         """The header's line."""
         if self.away:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from queuechat.client import Client
+from queuechat.dialects.pictures import Limits
 from queuechat.roster import Roster
 from ui.board import Board
 from ui.turns import Turns
@@ -18,4 +19,6 @@ class Desk:
     roster: Roster
     board: Board
     deadline_s: float = 600.0
+    limits: Limits = field(default_factory=Limits)
+    text_limit: int = 256 << 10  #: bytes of the text files of a question
     turns: Turns = field(default_factory=Turns)

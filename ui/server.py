@@ -17,6 +17,7 @@ from starlette.routing import Mount
 
 from queuechat.bus import Bus
 from queuechat.client import Client
+from queuechat.dialects.pictures import limits_of
 from queuechat.errors import Misconfigured
 from queuechat.roster import Roster
 from queuechat.settings import Settings
@@ -65,7 +66,9 @@ async def _desk(settings: Settings, redis_url: str) -> AsyncIterator[Desk]:
             Roster(bus) as roster,
             Board(bus, roster) as board,
         ):
-            yield Desk(client, roster, board, deadline_s=settings.deadline_s)
+            yield Desk(
+                client, roster, board, settings.deadline_s, limits=limits_of(settings), text_limit=settings.text_limit
+            )
     finally:
         await bus.close()
 

@@ -7,9 +7,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ui import wording
 from ui.talk.exchange import Exchange
 
 _CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.DOTALL)
+_SIGN = re.compile(r"[^\w -]|_")
 _TICKED = re.compile(r"`([^`]+)`")
 
 Message = dict[str, Any]
@@ -19,7 +21,7 @@ def messages(conversation: Sequence[Exchange], *, pending: str = "", live: str =
     """All bubbles. `pending` stands where the last answer will be, `live` under one that is being written."""
     shown: list[Message] = []
     for exchange in conversation:
-        shown += [_bubble("user", question(exchange.question)), *_said(exchange)]
+        shown += [*asked(exchange), *_said(exchange, settled=not live or exchange is not conversation[-1])]
     if pending:
         shown.append(_bubble("assistant", _line("qc-wait", pending)))
     if live:
@@ -27,13 +29,33 @@ def messages(conversation: Sequence[Exchange], *, pending: str = "", live: str =
     return shown
 
 
-def _said(exchange: Exchange) -> list[Message]:
+def asked(exchange: Exchange) -> list[Message]:
+    """What was attached, and the question."""
+    shown = [_bubble("user", _attachments(exchange))] if exchange.images or exchange.files else []
+    return [*shown, _bubble("user", question(exchange.question))] if exchange.question else shown
+
+
+def _attachments(exchange: Exchange) -> str:
+    pictures = [f'<img class="qc-picture" src="{html.escape(url)}" alt="Attached image">' for url in exchange.images]
+    chips = [
+        f'<span class="qc-file"><b>{_shy(file.name)}</b> {wording.size(file.size)}</span>' for file in exchange.files
+    ]
+    return f'<div class="qc-attached">{"".join(pictures + chips)}</div>'
+
+
+def _said(exchange: Exchange, *, settled: bool) -> list[Message]:
+    thoughts = [_thoughts(exchange.thoughts, done=settled or bool(exchange.answer))] if exchange.thoughts else []
     parts = [
         exchange.answer,
         _line("qc-note", exchange.notice) if exchange.notice else "",
         _line("qc-foot", exchange.footer) if exchange.footer else "",
     ]
-    return [_bubble("assistant", part) for part in parts if part]
+    return [*thoughts, *(_bubble("assistant", part) for part in parts if part)]
+
+
+def _thoughts(text: str, *, done: bool) -> Message:
+    """Folded once they are over."""
+    return _bubble("assistant", text) | {"metadata": {"title": "Thoughts", "status": "done" if done else "pending"}}
 
 
 def _bubble(role: str, content: str) -> Message:
@@ -44,6 +66,11 @@ def question(text: str) -> str:
     """What somebody typed: Markdown is fine, but tags and line starts are shown as they were meant, not obeyed."""
     parts = _CODE.split(text)
     return "".join(part if index % 2 else part.replace("<", "&lt;") for index, part in enumerate(parts))
+
+
+def _shy(text: str) -> str:
+    """In one line, with nothing that HTML or Markdown would make something of."""
+    return _SIGN.sub(lambda found: f"&#{ord(found[0])};", " ".join(text.split()))
 
 
 def _line(kind: str, text: str) -> str:
