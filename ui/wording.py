@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 
 from queuechat.errors import (
     BusUnavailable,
+    ContextLengthExceeded,
     DeadlineExceeded,
     MemoryLow,
     ModelNotFound,
@@ -21,6 +23,7 @@ from queuechat.roster import Census
 
 NO_MODEL = "No worker is running. Start one with `queuechat worker --model smollm2`."
 NO_REDIS = "Redis does not answer."
+LEFT = "You left before this answer was complete. Retry."
 
 
 def count(number: int, noun: str) -> str:
@@ -143,4 +146,25 @@ _NOTICES: dict[type[QueuechatError], Callable[[QueuechatError, str], str]] = {
     DeadlineExceeded: _late,
     BusUnavailable: _away,
     StateLost: _lost,
+}
+
+
+def nameless(error: QueuechatError, model: str) -> str:
+    """What went wrong before a model was asked, where nobody may read which one it is."""
+    if isinstance(error, NoWorker | ModelNotFound):
+        return _GONE
+    return re.sub(re.escape(model), "this model", notice_of(error, "this model"), flags=re.IGNORECASE)
+
+
+def nameless_failure(failure: QueuechatError) -> str:
+    """How an answer failed, in words of ours alone."""
+    return next((words for kind, words in _FAILURES.items() if isinstance(failure, kind)), _SILENT)
+
+
+_GONE = "Nobody serves this model any more. Retry in a moment, or start a new round."
+_SILENT = "This model could not answer. Retry, or start a new round."
+_FAILURES: dict[type[QueuechatError], str] = {
+    ContextLengthExceeded: "The conversation has become too long for this model. Start a new round.",
+    DeadlineExceeded: "The deadline passed before the answer was complete. Retry.",
+    StateLost: "Redis has forgotten this request. Retry it.",
 }

@@ -1,10 +1,12 @@
-"""A duel: two models at the same questions, until somebody says who is better. Pure; the page only ever sees its scene."""
+"""A duel: two models at the same questions, until somebody says who is better. Pure; the page sees only its scene."""
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from queuechat.battles import Battle, Choice, Side, new_battle_id
 from ui import wording
@@ -12,7 +14,12 @@ from ui.talk.exchange import Exchange, history
 from ui.talk.reply import Frame
 
 Talk = tuple[Exchange, ...]
+Frames = dict[int, Frame]
 SIDES = (0, 1)
+
+
+def _two_ids() -> tuple[str, str]:
+    return secrets.token_hex(16), secrets.token_hex(16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +27,10 @@ class Duel:
     """Two conversations. `id` names it in Redis and in the browser, and tells nobody the models."""
 
     models: tuple[str, str]
+    voter: str
     anonymous: bool
     id: str = field(default_factory=new_battle_id)
+    conversations: tuple[str, str] = field(default_factory=_two_ids)
     talks: tuple[Talk, Talk] = ((), ())
     choice: Choice | None = None
     leaked: bool = False  #: an answer told who wrote it before the vote
@@ -54,22 +63,25 @@ class Duel:
         """With the last question to these sides once more."""
         return self._last({side: self.talks[side][-1].asked for side in sides})
 
-    def heard(self, frames: dict[int, Frame]) -> Duel:
-        """With what these sides have said so far. What is not settled would need a retry if it ended here."""
+    def heard(self, frames: Mapping[int, Frame]) -> Duel:
+        """With what these sides have said so far. What is not settled needs a retry if its reader leaves now."""
         last = {}
         for side, frame in frames.items():
             last[side] = frame.exchange if frame.settled else replace(frame.exchange, notice=wording.LEFT)
         return self._last(last)
 
-    def voted(self, choice: Choice) -> Duel:
-        return replace(self, choice=choice)
+    def side(self, number: int) -> Side:
+        """A side as it is recorded: the conversation with its last answer."""
+        talk = self.talks[number]
+        answer = [{"role": "assistant", "content": talk[-1].answer}] if talk else []
+        messages: list[dict[str, Any]] = [*history(talk, ""), *answer]
+        return Side(self.models[number], messages, self.conversations[number])
 
-    def battle(self, voter: str) -> Battle:
+    def battle(self) -> Battle:
         """As it is recorded."""
-        left, right = (Side(model, _messages(talk)) for model, talk in zip(self.models, self.talks, strict=True))
-        return Battle(self.id, (left, right), self.anonymous, voter, self.started)
+        return Battle(self.id, (self.side(0), self.side(1)), self.anonymous, self.voter, self.started, self.leaked)
 
-    def _last(self, exchanges: dict[int, Exchange]) -> Duel:
+    def _last(self, exchanges: Mapping[int, Exchange]) -> Duel:
         left, right = (
             (*talk[:-1], exchanges[side]) if side in exchanges else talk for side, talk in enumerate(self.talks)
         )
@@ -78,9 +90,3 @@ class Duel:
 
 def _whole(exchange: Exchange) -> bool:
     return bool(exchange.answer) and not exchange.notice
-
-
-def _messages(talk: Talk) -> list[dict[str, object]]:
-    """The conversation with its last answer."""
-    messages = history(talk, "")
-    return [*messages, {"role": "assistant", "content": talk[-1].answer}] if talk else messages

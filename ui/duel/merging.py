@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
+from ui.duel.duel import Frames
 from ui.talk.following import TEMPO_S
 from ui.talk.reply import Frame
-
-Frames = dict[int, Frame]
 
 
 async def together(
