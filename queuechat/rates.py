@@ -97,7 +97,7 @@ class Rates:
             BusUnavailable: Redis does not answer.
         """
         if limit:
-            count, left_ms = await self._bus.connection.call("qc1_wrong_key", keys.wrong_keys(_network(address)))
+            count, left_ms = await self._bus.connection.call("qc1_wrong_key", keys.wrong_keys(network_of(address)))
             if count > limit:
                 raise RateLimited(
                     "too many wrong API keys came from this address; wait a minute", retry_after=max(left_ms, 1) / 1000
@@ -114,7 +114,7 @@ def _why(bearer: Bearer, standings: Standings, tokens: int) -> str:
     )
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """The address itself; of IPv6 its /64, which one person may well have whole."""
     with contextlib.suppress(ValueError):
         parsed = ipaddress.ip_address(address)
