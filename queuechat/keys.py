@@ -26,6 +26,7 @@
     qc:limit:{<id>}:rate    hash     requests and tokens that a key, or a person at the page, has left  until full again
     qc:limit:{<id>}:paid:<r> string  tokens that a request has paid ahead                 its end, or its deadline
     qc:limit:from:<address> string   wrong keys that came from there                      a minute
+    qc:limit:login:<address> string  passwords that were tried from there                 a minute
     qc:key:<id>             hash     an API key, hashed                               until revoked
     qc:page:secret          string   what pseudonyms and logins of the page are made with  -
     qc:keys                 set      directory: ids of API keys                       -
@@ -162,6 +163,10 @@ def rate(key: str) -> str:
 
 def wrong_keys(address: str) -> str:
     return f"qc:limit:from:{address}"
+
+
+def passwords(address: str) -> str:
+    return f"qc:limit:login:{address}"
 
 
 def api_key(id: str) -> str:

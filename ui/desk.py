@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from queuechat.client import Client
 from queuechat.roster import Roster
 from ui.board import Board
+from ui.gate.gate import Gate
 from ui.turns import Turns
 
 
@@ -18,4 +19,5 @@ class Desk:
     roster: Roster
     board: Board
     deadline_s: float = 600.0
+    gate: Gate = field(default_factory=Gate)
     turns: Turns = field(default_factory=Turns)
