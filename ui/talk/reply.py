@@ -13,6 +13,7 @@ from queuechat.errors import NoWorker, QueuechatError
 from queuechat.protocol import Reason
 from ui import wording
 from ui.desk import Desk
+from ui.gate.people import STRANGER, Visit
 from ui.talk.exchange import Exchange, Options
 from ui.talk.following import Progress, follow
 from ui.talk.placing import place
@@ -34,16 +35,25 @@ class Frame:
 
 
 async def reply(
-    desk: Desk, conversation: Sequence[Exchange], options: Options, stop: asyncio.Event, *, nameless: bool = False
+    desk: Desk,
+    conversation: Sequence[Exchange],
+    options: Options,
+    stop: asyncio.Event,
+    visit: Visit = STRANGER,
+    *,
+    nameless: bool = False,
 ) -> AsyncGenerator[Frame, None]:
-    """Answer the last question. The last frame is settled: it has a footer, a notice, or both. Raises nothing.
+    """Answer the last question, once the gate has let it in. The last frame is settled: it has a footer, a notice, or
+    both. Raises nothing.
 
-    `nameless`: no footer or notice may tell which model it is.
+    Args:
+        visit: who asks, from `visit_of(request)`; the sides of a battle are given the same one.
+        nameless: no footer or notice may tell which model it is.
     """
     frame = Frame(conversation[-1].asked, pending=wording.waiting_line(0, 0))
     yield frame
     try:
-        async with aclosing(_frames(desk, conversation, options, stop, nameless)) as frames:
+        async with aclosing(_frames(desk, conversation, options, stop, visit, nameless)) as frames:
             async for frame in frames:
                 yield frame
     except QueuechatError as error:
@@ -55,11 +65,12 @@ async def reply(
 
 
 async def _frames(
-    desk: Desk, conversation: Sequence[Exchange], options: Options, stop: asyncio.Event, nameless: bool
+    desk: Desk, conversation: Sequence[Exchange], options: Options, stop: asyncio.Event, visit: Visit, nameless: bool
 ) -> AsyncGenerator[Frame, None]:
     if not options.model:
         raise NoWorker(wording.NO_MODEL)
     order = await place(desk, conversation, options)
+    await desk.gate.admit(visit, order.jobs[0])
     async with aclosing(follow(desk.client, order.jobs[0], stop, manner=order.manner)) as steps:
         async for progress in steps:
             yield frame_of(conversation[-1], progress, order.model, order.unit, nameless=nameless)
