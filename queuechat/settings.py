@@ -59,6 +59,9 @@ class Settings(BaseSettings):
         default_factory=lambda data: data.get("state_dir", _state_dir()) / "arena",
         description="log files of votes and conversations; the same for all background processes",
     )
+    arena_pairs: Path | None = Field(
+        None, description="TOML file of rules for who meets whom in the arena; unset: all pairs are as likely"
+    )
     record_chats: bool = Field(
         False, description="log the conversations of the Chat tab as well; those of the arena and all votes always are"
     )

@@ -12,6 +12,8 @@ from importlib.resources import files
 import gradio as gr
 
 from ui.about import tab as about
+from ui.arena import tab as arena
+from ui.beside import tab as beside
 from ui.chat import tab as chat
 from ui.desk import Desk
 from ui.queues import tab as queues
@@ -31,6 +33,8 @@ class Tab:
 #: In the order of the page; the first is what the bare address opens. `frame.js` knows "direct": `?model=` opens it.
 TABS: list[Tab] = [
     Tab("direct", "Chat", chat.build),
+    Tab("arena", "Arena", arena.build),
+    Tab("compare", "Side by side", beside.build),
     Tab("queues", "Queues", queues.build),
     Tab("about", "About", about.build),
 ]

@@ -22,6 +22,7 @@ from queuechat.errors import Misconfigured
 from queuechat.roster import Roster
 from queuechat.settings import Settings
 from ui.app import build_app, mount_options
+from ui.arena.pairing import read_pairs
 from ui.board import Board
 from ui.desk import Desk
 
@@ -59,6 +60,7 @@ async def serve(settings: Settings, redis_url: str, stop: asyncio.Event) -> None
 
 @contextlib.asynccontextmanager
 async def _desk(settings: Settings, redis_url: str) -> AsyncIterator[Desk]:
+    pairs = read_pairs(settings.arena_pairs)
     bus = await Bus(redis_url).open()
     try:
         async with (
@@ -67,7 +69,13 @@ async def _desk(settings: Settings, redis_url: str) -> AsyncIterator[Desk]:
             Board(bus, roster) as board,
         ):
             yield Desk(
-                client, roster, board, settings.deadline_s, limits=limits_of(settings), text_limit=settings.text_limit
+                client,
+                roster,
+                board,
+                settings.deadline_s,
+                limits=limits_of(settings),
+                text_limit=settings.text_limit,
+                pairs=pairs,
             )
     finally:
         await bus.close()

@@ -27,6 +27,8 @@ from queuechat.roster import Census
 
 NO_MODEL = "No worker is running. Start one with `queuechat worker --model smollm2`."
 NO_REDIS = "Redis does not answer."
+VOTED_BEFORE = "An earlier vote of yours had been counted already; it stays."
+FORGOTTEN = "This server no longer knows this battle. Start a new one."
 LEFT = "You left before this answer was complete. Retry."
 
 
@@ -65,6 +67,17 @@ def status_line(census: Census, waiting: int, running: int) -> str:
     """The header's line: what is served, by how many, and how busy they are."""
     models, workers = count(len(census.live), "model"), count(len(census.workers), "worker")
     return f"{models} · {workers} · {waiting:,} waiting · {running:,} running"
+
+
+def no_pair(models: Sequence[str], *, pictures: bool = False) -> str:
+    """Why there can be no battle, and what to do."""
+    kind = "models that take images" if pictures else "models"
+    if not models:
+        return f"A battle needs two {kind}, and none is served. Start them with `queuechat worker --model …`."
+    if len(models) == 1:
+        served = f"A battle needs two {kind}, and only {models[0]} is served."
+        return f"{served} Start another with `queuechat worker --model …`."
+    return "No two of the live models may meet: the rules in QUEUECHAT_ARENA_PAIRS leave none."
 
 
 def waiting_line(place: int, eta_s: float) -> str:
@@ -176,6 +189,13 @@ _NOTICES: dict[type[QueuechatError], Callable[[QueuechatError, str], str]] = {
     BusUnavailable: _away,
     StateLost: _lost,
 }
+
+
+def uncounted(error: QueuechatError) -> str:
+    """Why a vote did not count, and what to do."""
+    if isinstance(error, BusUnavailable):
+        return f"{NO_REDIS} Your vote is not counted yet: vote again in a moment."
+    return f"{error.message.rstrip('.')}."
 
 
 def nameless(error: QueuechatError, model: str) -> str:

@@ -70,6 +70,9 @@ class Duel:
             last[side] = frame.exchange if frame.settled else replace(frame.exchange, notice=wording.LEFT)
         return self._last(last)
 
+    def voted(self, choice: Choice) -> Duel:
+        return replace(self, choice=choice)
+
     def side(self, number: int) -> Side:
         """A side as it is recorded: the conversation with its last answer."""
         talk = self.talks[number]

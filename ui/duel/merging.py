@@ -35,9 +35,7 @@ async def together(
         await asyncio.gather(*pumps, return_exceptions=True)
 
 
-async def _pump(
-    side: int, frames: AsyncGenerator[Frame, None], newest: Frames, changed: asyncio.Event
-) -> None:
+async def _pump(side: int, frames: AsyncGenerator[Frame, None], newest: Frames, changed: asyncio.Event) -> None:
     try:
         async with aclosing(frames):
             async for frame in frames:

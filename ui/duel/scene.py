@@ -55,9 +55,9 @@ def _bubbles(duel: Duel, side: int, frames: Frames | None) -> list[view.Message]
 
 
 def _head(duel: Duel, side: int) -> str:
-    name = "" if duel.hidden else f" <b>{html.escape(duel.models[side])}</b>"
+    name = f"Model {LETTERS[side]}" if duel.hidden else f"<b>{html.escape(duel.models[side])}</b>"
     best = duel.choice is (Choice.LEFT, Choice.RIGHT)[side]
-    return f'<div class="qc-head{" best" if best else ""}"><i>{LETTERS[side]}</i>{name or " Model " + LETTERS[side]}</div>'
+    return f'<div class="qc-head{" best" if best else ""}"><i>{LETTERS[side]}</i>{name}</div>'
 
 
 def _verdict(duel: Duel) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ui.duel.duel import Duel
 
@@ -33,6 +33,16 @@ class Tables:
         while len(self._duels) > self._room:
             self._duels.popitem(last=False)
         return duel
+
+    def change(self, id: str, to: Callable[[Duel], Duel]) -> Duel | None:
+        """The duel as `to` makes it of what it is now; None when its page has left it."""
+        duel = self._duels.get(id)
+        return None if duel is None else self.put(to(duel))
+
+    def drop(self, id: object) -> None:
+        """Its page has left it; harmless when there is none."""
+        if isinstance(id, str):
+            self._duels.pop(id, None)
 
     def answering(self, id: str) -> bool:
         return id in self._answering

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ui.arena.leaks import leaks
+from ui.duel.leaks import leaks
 
 
 @pytest.mark.parametrize(

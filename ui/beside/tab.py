@@ -1,0 +1,101 @@
+"""The Side by side tab: who fights is chosen by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from queuechat.errors import NoWorker
+from ui import wording
+from ui.desk import Desk
+from ui.duel.duel import Duel
+from ui.duel.scene import LETTERS, Scene
+from ui.duel.stage import Stage, Updates, Words
+from ui.duel.tab import AT_ONCE, DuelTab
+from ui.gate.people import Visit
+from ui.talk import view
+from ui.talk.exchange import Exchange, Options
+
+_WORDS = Words(
+    "beside",
+    "<div class='qc-hello'><h1>Two models, side by side</h1>"
+    "<p>Choose who answers, ask both at once, and say which one you prefer.</p></div>",
+    (
+        "Explain how a queue keeps a busy kitchen calm.",
+        "What is the difference between latency and throughput?",
+    ),
+    fresh="Clear",
+)
+
+
+def build(desk: Desk, blocks: gr.Blocks, clock: gr.Timer) -> None:
+    """Put the tab into the Blocks that are being built."""
+    tab = BesideTab(desk)
+    tab.wire(blocks)
+    tab.watch(blocks, clock)
+
+
+class BesideTab(DuelTab):
+    """A dropdown over each side; another model begins a new conversation."""
+
+    def __init__(self, desk: Desk):
+        self.names = desk.board.models
+        self.known = gr.State(None)
+        stage = Stage(_WORDS, self._choice)
+        super().__init__(desk, stage, stage.heads)
+
+    def _choice(self, side: int) -> gr.Component:
+        return gr.Dropdown(
+            self.names,
+            value=_pick(self.names, side),
+            label=f"Model {LETTERS[side]}",
+            show_label=False,
+            container=False,
+            elem_id=f"qc-beside-model-{LETTERS[side].lower()}",
+            elem_classes="qc-model",
+        )
+
+    async def begin(self, visit: Visit, question: Exchange, *asked: Any) -> Duel:
+        left, right = asked[:2]
+        if not left or not right:
+            raise NoWorker(wording.NO_MODEL)
+        return Duel((left, right), visit.person, anonymous=False)
+
+    def options(self, *asked: Any) -> Options:
+        return Options(model="")
+
+    def heads(self, duel: Duel | None, scene: Scene) -> Updates:
+        return dict(zip(self.stage.heads, duel.models, strict=True)) if duel else {}
+
+    def wire(self, blocks: gr.Blocks) -> None:
+        super().wire(blocks)
+        for head in self.stage.heads:
+            head.input(self.fresh, self.stage.kept, self.stage.shown, **AT_ONCE)
+
+    def watch(self, blocks: gr.Blocks, clock: gr.Timer) -> None:
+        """The lists follow the live models."""
+        both = list(self.stage.heads)
+        gr.on(
+            [clock.tick, blocks.load],
+            self.refresh,
+            [self.known, *both],
+            [self.known, *both, self.stage.standing],
+            **AT_ONCE,
+        )
+
+    def refresh(self, known: list[str] | None, *chosen: str | None) -> tuple[Any, ...]:
+        """A choice stays when its model has gone: nobody is asked another one than was chosen."""
+        names = self.desk.board.models
+        if known == names:
+            return (gr.skip(),) * (2 + len(chosen))
+        heads = [
+            gr.update(choices=sorted({*names, *([name] if name else [])}), value=name or _pick(names, side))
+            for side, name in enumerate(chosen)
+        ]
+        return names, *heads, view.hint("" if names else wording.NO_MODEL)
+
+
+def _pick(names: list[str], side: int) -> str | None:
+    """The first two; one alone is compared with itself."""
+    return names[min(side, len(names) - 1)] if names else None
