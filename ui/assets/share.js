@@ -9,10 +9,10 @@
   const copy = (element) => element?.cloneNode(true);
 
   const head = (side) => {
-    const told = side.querySelector(".qc-head");
-    if (told) return copy(told);
-    const letter = make("i", "", side.id.slice(-1).toUpperCase());
-    return make("div", "qc-head", letter, make("b", "", side.querySelector("input")?.value ?? ""));
+    const told = copy(side.querySelector(".qc-head"));
+    const chosen = side.querySelector(".qc-choice input");
+    if (chosen) told.append(make("b", "", chosen.value));
+    return told;
   };
   const half = (side) => make("div", "", head(side), make("div", "qc-bot", copy(side.querySelector(".message-wrap"))));
 

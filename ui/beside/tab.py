@@ -40,21 +40,25 @@ class BesideTab(DuelTab):
     """A dropdown over each side; another model begins a new conversation."""
 
     def __init__(self, desk: Desk):
-        self.names = desk.board.models
         self.known = gr.State(None)
         stage = Stage(_WORDS, self._choice)
         super().__init__(desk, stage, stage.heads)
 
-    def _choice(self, side: int) -> gr.Component:
-        return gr.Dropdown(
-            self.names,
-            value=_pick(self.names, side),
-            label=f"Model {LETTERS[side]}",
-            show_label=False,
-            container=False,
-            elem_id=f"qc-beside-model-{LETTERS[side].lower()}",
-            elem_classes="qc-model",
-        )
+    @staticmethod
+    def _choice(side: int) -> gr.Component:
+        letter = LETTERS[side]
+        with gr.Row(elem_classes="qc-choice"):
+            gr.HTML(f'<div class="qc-head"><i>{letter}</i></div>', container=False, padding=False)
+            # Empty here: what is live is another thing by the time that a page is opened.
+            return gr.Dropdown(
+                [],
+                value=None,
+                label=f"Model {letter}",
+                show_label=False,
+                container=False,
+                elem_id=f"qc-beside-model-{letter.lower()}",
+                elem_classes="qc-model",
+            )
 
     async def begin(self, visit: Visit, question: Exchange, *asked: Any) -> Duel:
         left, right = asked[:2]
@@ -66,7 +70,14 @@ class BesideTab(DuelTab):
         return Options(model="")
 
     def heads(self, duel: Duel | None, scene: Scene) -> Updates:
-        return dict(zip(self.stage.heads, duel.models, strict=True)) if duel else {}
+        if duel is None:
+            return {}
+        return {head: self._listed(name) for head, name in zip(self.stage.heads, duel.models, strict=True)}
+
+    def _listed(self, name: str | None) -> Any:
+        """A list with a choice that stays when its model has gone: nobody is asked another one than was chosen."""
+        names = {*self.desk.board.models, *([name] if name else [])}
+        return gr.update(choices=sorted(names), value=name)
 
     def wire(self, blocks: gr.Blocks) -> None:
         super().wire(blocks)
@@ -85,14 +96,10 @@ class BesideTab(DuelTab):
         )
 
     def refresh(self, known: list[str] | None, *chosen: str | None) -> tuple[Any, ...]:
-        """A choice stays when its model has gone: nobody is asked another one than was chosen."""
         names = self.desk.board.models
         if known == names:
             return (gr.skip(),) * (2 + len(chosen))
-        heads = [
-            gr.update(choices=sorted({*names, *([name] if name else [])}), value=name or _pick(names, side))
-            for side, name in enumerate(chosen)
-        ]
+        heads = [self._listed(name or _pick(names, side)) for side, name in enumerate(chosen)]
         return names, *heads, view.hint("" if names else wording.NO_MODEL)
 
 

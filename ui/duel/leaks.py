@@ -10,7 +10,8 @@ _IDENTITIES = (
     "vicuna", "lmsys", "koala", "uc berkeley", "open assistant", "laion", "chatglm", "chatgpt", "gpt-4", "gpt-5",
     "openai", "anthropic", "claude", "bard", "palm", "lamda", "gemini", "google", "llama", "meta ai", "qianwan", "qwen",
     "alibaba", "mistral", "zhipu", "keg lab", "01.ai", "ai2", "tülu", "tulu", "deepseek", "hermes", "cohere", "dbrx",
-    "databricks", "grok", "xai", "smollm", "hugging face", "huggingface", "moonshot", "kimi", "nemotron", "phi-3", "phi-4",
+    "databricks", "grok", "xai", "smollm", "hugging face", "huggingface", "moonshot", "kimi",
+    "nemotron", "phi-3", "phi-4",
 )  # fmt: skip
 
 
