@@ -82,11 +82,20 @@ class Stage:
         name = self.words.name
         with gr.Column(elem_classes="qc-composer"):
             self.standing = gr.HTML("", elem_classes="qc-hint-box", container=False, padding=False)
-            self.hint = gr.HTML("", elem_classes="qc-hint-box", container=False, padding=False)
-            self.verdict = gr.HTML("", elem_classes="qc-verdicts", container=False, padding=False)
+            self.hint = gr.HTML(
+                "", elem_id=f"qc-{name}-hint", elem_classes="qc-hint-box", container=False, padding=False
+            )
+            self.verdict = gr.HTML(
+                "", elem_id=f"qc-{name}-verdict", elem_classes="qc-verdicts", container=False, padding=False
+            )
             with gr.Row(elem_classes="qc-votes", visible=False) as self.ballot:
                 self.votes = {
-                    choice: gr.Button(text, elem_classes=["qc-vote", f"qc-{choice.value}"], interactive=False)
+                    choice: gr.Button(
+                        text,
+                        elem_id=f"qc-{name}-{choice.value}",
+                        elem_classes=["qc-vote", f"qc-{choice.value}"],
+                        interactive=False,
+                    )
                     for choice, text in VOTES.items()
                 }
             self.box = gr.Textbox(
@@ -102,7 +111,13 @@ class Stage:
             )
             with gr.Row(elem_classes="qc-tools"):
                 self.fresh, self.regenerate, self.share = (
-                    gr.Button(text, elem_classes=["qc-plain", f"qc-{kind}"], size="sm", visible=False)
+                    gr.Button(
+                        text,
+                        elem_id=f"qc-{name}-{kind}",
+                        elem_classes=["qc-plain", f"qc-{kind}"],
+                        size="sm",
+                        visible=False,
+                    )
                     for kind, text in (("fresh", self.words.fresh), ("regenerate", "Regenerate"), ("share", "Share"))
                 )
 
