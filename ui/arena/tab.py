@@ -24,7 +24,7 @@ from ui.talk.exchange import Exchange, Options
 log = logging.getLogger(__name__)
 
 _MAX_TOKENS = 2048
-_WORDS = Words(
+WORDS = Words(
     "arena",
     "<div class='qc-hello'><h1>Which answer is better?</h1>"
     "<p>Two models answer, and you do not know which. Vote, and see who they were.</p></div>",
@@ -40,7 +40,7 @@ _WORDS = Words(
 
 def build(desk: Desk, blocks: gr.Blocks, clock: gr.Timer) -> None:
     """Put the tab into the Blocks that are being built."""
-    tab = ArenaTab(desk, Stage(_WORDS))
+    tab = ArenaTab(desk, Stage(WORDS))
     tab.wire(blocks)
     tab.watch(blocks, clock)
 

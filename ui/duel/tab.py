@@ -58,12 +58,12 @@ class DuelTab:
         stage, shown = self.stage, self.stage.shown
         stage.box.submit(self.ask, [stage.box, stage.kept, *self._asked], shown, **_TURN)
         for button in stage.examples:
-            button.click(self._asking(button.value), [stage.kept, *self._asked], shown, **_TURN)
-        stage.regenerate.click(self._retrying(SIDES), [stage.kept, *self._asked], shown, **_TURN)
+            button.click(self.asking(button.value), [stage.kept, *self._asked], shown, **_TURN)
+        stage.regenerate.click(self.retrying(SIDES), [stage.kept, *self._asked], shown, **_TURN)
         for side, button in enumerate(stage.retries):
-            button.click(self._retrying((side,)), [stage.kept, *self._asked], shown, **_TURN)
+            button.click(self.retrying((side,)), [stage.kept, *self._asked], shown, **_TURN)
         for choice, button in stage.votes.items():
-            button.click(self._voting(choice), stage.kept, shown, **AT_ONCE)
+            button.click(self.voting(choice), stage.kept, shown, **AT_ONCE)
         stage.box.stop(self.stop, **AT_ONCE)
         stage.fresh.click(self.fresh, stage.kept, shown, **AT_ONCE)
         stage.share.click(self.shared, stage.kept, js=f"(id) => (queuechat.share('{stage.words.name}'), id)", **AT_ONCE)
@@ -81,7 +81,7 @@ class DuelTab:
             async for update in updates:
                 yield update
 
-    def _asking(self, text: str) -> Callable[..., AsyncGenerator[Updates, None]]:
+    def asking(self, text: str) -> Callable[..., AsyncGenerator[Updates, None]]:
         async def example(request: gr.Request, id: Any, *asked: Any) -> AsyncGenerator[Updates, None]:
             async with aclosing(self._ask(request, Exchange(text), id, *asked)) as updates:
                 async for update in updates:
@@ -89,7 +89,7 @@ class DuelTab:
 
         return example
 
-    def _retrying(self, sides: Sequence[int]) -> Callable[..., AsyncGenerator[Updates, None]]:
+    def retrying(self, sides: Sequence[int]) -> Callable[..., AsyncGenerator[Updates, None]]:
         async def retry(request: gr.Request, id: Any, *asked: Any) -> AsyncGenerator[Updates, None]:
             duel = self.tables.get(id)
             if duel is None or not duel.begun or self.tables.answering(duel.id):
@@ -101,7 +101,7 @@ class DuelTab:
 
         return retry
 
-    def _voting(self, choice: Choice) -> Callable[..., Any]:
+    def voting(self, choice: Choice) -> Callable[..., Any]:
         async def vote(request: gr.Request, id: Any) -> Updates:
             return await self.vote(id, choice)
 
