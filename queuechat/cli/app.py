@@ -43,6 +43,7 @@ HOMES = {
     "dead": ("dead",),
     "keys": ("keys",),
     "usage": ("usage",),
+    "logs": ("logs",),
     "bench": ("bench",),
     "checking": ("doctor", "audit", "healthcheck", "load-functions"),
 }
