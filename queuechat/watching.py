@@ -175,10 +175,15 @@ def _moment(reading: Reading, name: str, past: Sequence[Moment], window_s: float
 
 
 def spread(past: Sequence[P], value: Callable[[P], float | None], span_s: float, count: int) -> list[float | None]:
-    """The past over `span_s` until now as `count` means of equal intervals, oldest first; None where nothing is known."""
+    """The past over `span_s` until now as `count` means of equal intervals, oldest first; None where nothing is known.
+
+    Intervals begin where the clock says, not where the last reading lies: only the newest one changes as time goes on.
+    """
     parts: list[list[float]] = [[] for _ in range(count)]
+    width_s = span_s / count
     for moment in past:
-        age, known = past[-1].at - moment.at, value(moment)
-        if known is not None and age < span_s:
-            parts[count - 1 - int(age * count / span_s)].append(known)
+        place = count - 1 - int(past[-1].at // width_s - moment.at // width_s)
+        known = value(moment)
+        if known is not None and place >= 0:
+            parts[place].append(known)
     return [sum(part) / len(part) if part else None for part in parts]
