@@ -23,10 +23,12 @@
     qc:workers              zset     directory: worker id by last beat (ms)           -
     qc:control:<w>          channel  "cancel <id>" and "drain" for one worker         -
     qc:limit:<id>:running   zset     requests of a key that are being answered        10 s, renewed each second
-    qc:limit:{<id>}:rate    hash     requests and tokens that a key has left              until they are full again
+    qc:limit:{<id>}:rate    hash     requests and tokens that a key, or a person at the page, has left  until full again
     qc:limit:{<id>}:paid:<r> string  tokens that a request has paid ahead                 its end, or its deadline
     qc:limit:from:<address> string   wrong keys that came from there                      a minute
+    qc:limit:login:<address> string  passwords that were tried from there                 a minute
     qc:key:<id>             hash     an API key, hashed                               until revoked
+    qc:page:secret          string   what pseudonyms and logins of the page are made with  -
     qc:keys                 set      directory: ids of API keys                       -
     qc:file:<id>            string   a file's record; its content lies on disk        until deleted or expired
     qc:files:<tenant>       zset     files of a key by creation (ms)                  -
@@ -168,6 +170,10 @@ def wrong_keys(address: str) -> str:
     return f"qc:limit:from:{address}"
 
 
+def passwords(address: str) -> str:
+    return f"qc:limit:login:{address}"
+
+
 def api_key(id: str) -> str:
     return f"qc:key:{id}"
 
@@ -213,3 +219,4 @@ FILES = "qc:files"
 BATCHES = "qc:batches"
 OPEN_BATCHES = "qc:open_batches"
 BACKGROUND = "qc:background"
+PAGE_SECRET = "qc:page:secret"

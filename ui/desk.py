@@ -8,6 +8,7 @@ from queuechat.client import Client
 from queuechat.dialects.pictures import Limits
 from queuechat.roster import Roster
 from ui.board import Board
+from ui.gate.gate import Gate
 from ui.turns import Turns
 
 
@@ -20,5 +21,6 @@ class Desk:
     board: Board
     deadline_s: float = 600.0
     limits: Limits = field(default_factory=Limits)
-    text_limit: int = 256 << 10  #: bytes of the text files of a question
+    text_limit: int = 64 << 10  #: bytes of the text files of a question
+    gate: Gate = field(default_factory=Gate)
     turns: Turns = field(default_factory=Turns)

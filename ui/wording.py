@@ -7,13 +7,17 @@ from collections.abc import Callable, Sequence
 
 from queuechat.errors import (
     BusUnavailable,
+    ContentFlagged,
     DeadlineExceeded,
     MemoryLow,
     ModelNotFound,
+    ModerationUnavailable,
     NoWorker,
     QueuechatError,
     QueueFull,
+    RateLimited,
     StateLost,
+    TermsNotAccepted,
     WaitTooLong,
 )
 from queuechat.protocol import End, Reason, Times
@@ -124,6 +128,27 @@ def _full(error: QueuechatError, model: str) -> str:
     return f"The queue for {model} is full. Try again {wait}."
 
 
+def _too_often(error: QueuechatError, _: str) -> str:
+    wait = seconds(max(1, math.ceil(error.retry_after or 0)))
+    return f"{error.message[0].upper()}{error.message[1:]}. Ask again in {wait}; your message is kept."
+
+
+def _flagged(_: QueuechatError, model: str) -> str:
+    return (
+        f"Moderation has flagged your question, or something before it, so nothing was sent to {model}. "
+        "Put it differently, or clear the conversation."
+    )
+
+
+def _unjudged(error: QueuechatError, _: str) -> str:
+    wait = seconds(math.ceil(error.retry_after or 30))
+    return f"Questions are checked here before they are sent, which is not possible now. Try again in {wait}."
+
+
+def _not_agreed(_: QueuechatError, model: str) -> str:
+    return "Accept the terms of use before you ask: reload this page to read them. Your message is kept."
+
+
 def _unserved(_: QueuechatError, model: str) -> str:
     if not model:
         return NO_MODEL
@@ -146,6 +171,10 @@ _NOTICES: dict[type[QueuechatError], Callable[[QueuechatError, str], str]] = {
     QueueFull: _full,
     WaitTooLong: _full,
     MemoryLow: _full,
+    RateLimited: _too_often,
+    ContentFlagged: _flagged,
+    ModerationUnavailable: _unjudged,
+    TermsNotAccepted: _not_agreed,
     NoWorker: _unserved,
     ModelNotFound: _unserved,
     DeadlineExceeded: _late,

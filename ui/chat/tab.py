@@ -10,6 +10,7 @@ import gradio as gr
 
 from ui import wording
 from ui.desk import Desk
+from ui.gate.people import visit_of
 from ui.talk import view
 from ui.talk.exchange import Exchange, Options, restore, store
 from ui.talk.reply import Frame, reply
@@ -157,7 +158,8 @@ class _ChatTab:
             yield {self.box: gr.skip()}
             return
         with self._desk.turns.begin(page) as stop:
-            async with aclosing(reply(self._desk, conversation, options_of(model, *controls), stop)) as frames:
+            asked = reply(self._desk, conversation, options_of(model, *controls), stop, visit_of(request))
+            async with aclosing(asked) as frames:
                 frame = await anext(frames)
                 yield {
                     self.box: gr.update(value="", submit_btn=False, stop_btn=True),

@@ -13,6 +13,7 @@ from queuechat.errors import NoWorker, QueuechatError
 from queuechat.protocol import Reason
 from ui import wording
 from ui.desk import Desk
+from ui.gate.people import STRANGER, Visit
 from ui.talk.exchange import Exchange, Options
 from ui.talk.following import Progress, follow
 from ui.talk.placing import place
@@ -34,13 +35,18 @@ class Frame:
 
 
 async def reply(
-    desk: Desk, conversation: Sequence[Exchange], options: Options, stop: asyncio.Event
+    desk: Desk, conversation: Sequence[Exchange], options: Options, stop: asyncio.Event, visit: Visit = STRANGER
 ) -> AsyncGenerator[Frame, None]:
-    """Answer the last question. The last frame is settled: it has a footer, a notice, or both. Raises nothing."""
+    """Answer the last question, once the gate has let it in. The last frame is settled: it has a footer, a notice, or
+    both. Raises nothing.
+
+    Args:
+        visit: who asks, from `visit_of(request)`; the sides of a battle are given the same one.
+    """
     frame = Frame(conversation[-1].asked, pending=wording.waiting_line(0, 0))
     yield frame
     try:
-        async with aclosing(_frames(desk, conversation, options, stop)) as frames:
+        async with aclosing(_frames(desk, conversation, options, stop, visit)) as frames:
             async for frame in frames:
                 yield frame
     except QueuechatError as error:
@@ -51,12 +57,14 @@ async def reply(
 
 
 async def _frames(
-    desk: Desk, conversation: Sequence[Exchange], options: Options, stop: asyncio.Event
+    desk: Desk, conversation: Sequence[Exchange], options: Options, stop: asyncio.Event, visit: Visit
 ) -> AsyncGenerator[Frame, None]:
     if not options.model:
         raise NoWorker(wording.NO_MODEL)
     order = await place(desk, conversation, options)
-    async with aclosing(follow(desk.client, order.jobs[0], stop, manner=order.manner)) as steps:
+    job = order.jobs[0]
+    await desk.gate.admit(visit, job)
+    async with aclosing(follow(desk.client, job, stop, manner=order.manner)) as steps:
         async for progress in steps:
             yield frame_of(conversation[-1], progress, order.model, order.unit)
 
