@@ -22,7 +22,7 @@ class Desk:
     board: Board
     deadline_s: float = 600.0
     limits: Limits = field(default_factory=Limits)
-    text_limit: int = 256 << 10  #: bytes of the text files of a question
+    text_limit: int = 64 << 10  #: bytes of the text files of a question
     gate: Gate = field(default_factory=Gate)
     pairs: Pairs = field(default_factory=Pairs)  #: who meets whom in the arena
     turns: Turns = field(default_factory=Turns)

@@ -25,6 +25,7 @@ from ui.app import build_app, mount_options
 from ui.arena.pairing import read_pairs
 from ui.board import Board
 from ui.desk import Desk
+from ui.uploads import private_folder
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +54,10 @@ async def serve(settings: Settings, redis_url: str, stop: asyncio.Event) -> None
     """Serve the page until `stop` is set."""
     with _listen(settings.host, settings.ui_port) as listener:
         async with _desk(settings, redis_url) as desk:
+            private_folder()
             blocks = build_app(desk)
-            app = gr.mount_gradio_app(Starlette(), blocks, "/", **mount_options())
+            limit = max(settings.image_limit, settings.text_limit)
+            app = gr.mount_gradio_app(Starlette(), blocks, "/", **mount_options(limit))
             await _serve_until(stop, app, listener, desk)
 
 

@@ -1,6 +1,8 @@
 // The address names the tab: `?queues` opens that tab, and who chooses a tab finds its name in the address.
+// A tab with a (hidden) button `qc-look-<name>` has it pressed for as long as somebody sees the tab: it draws itself anew.
 (() => {
   const TITLE = "queuechat";
+  const LOOK_MS = 2000;
   const BAR = "#qc-tabs > .tab-wrapper";
   const tabs = () => [...document.querySelectorAll(`${BAR} [role=tab]`)];
   const slug = (tab) => tab.dataset.tabId;
@@ -30,7 +32,14 @@
     for (const one of all) one.tabIndex = one === tab ? 0 : -1; // as a list of tabs is walked: one stop, then arrows
     tab.scrollIntoView({ block: "nearest", inline: "center" });
     name(tab, all);
+    requestAnimationFrame(look);
   };
+
+  const look = () => {
+    if (!document.hidden) document.querySelector(`#qc-look-${document.documentElement.dataset.tab}`)?.click();
+  };
+  setInterval(look, LOOK_MS);
+  document.addEventListener("visibilitychange", look);
 
   const begin = () => {
     const all = tabs();

@@ -70,8 +70,9 @@ async def _frames(
     if not options.model:
         raise NoWorker(wording.NO_MODEL)
     order = await place(desk, conversation, options)
-    await desk.gate.admit(visit, order.jobs[0])
-    async with aclosing(follow(desk.client, order.jobs[0], stop, manner=order.manner)) as steps:
+    job = order.jobs[0]
+    await desk.gate.admit(visit, job)
+    async with aclosing(follow(desk.client, job, stop, manner=order.manner)) as steps:
         async for progress in steps:
             yield frame_of(conversation[-1], progress, order.model, order.unit, nameless=nameless)
 

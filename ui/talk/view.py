@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ui import wording
 from ui.talk.exchange import Exchange
 
 _CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.DOTALL)
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
+_ENTITY = re.compile(r"&(?=#?\w+;)")
 _SIGN = re.compile(r"[^\w -]|_")
 _TICKED = re.compile(r"`([^`]+)`")
 
@@ -21,7 +23,7 @@ def messages(conversation: Sequence[Exchange], *, pending: str = "", live: str =
     """All bubbles. `pending` stands where the last answer will be, `live` under one that is being written."""
     shown: list[Message] = []
     for exchange in conversation:
-        shown += [*asked(exchange), *_said(exchange, settled=not live or exchange is not conversation[-1])]
+        shown += [*_asked(exchange), *_said(exchange, settled=not live or exchange is not conversation[-1])]
     if pending:
         shown.append(_bubble("assistant", _line("qc-wait", pending)))
     if live:
@@ -29,7 +31,7 @@ def messages(conversation: Sequence[Exchange], *, pending: str = "", live: str =
     return shown
 
 
-def asked(exchange: Exchange) -> list[Message]:
+def _asked(exchange: Exchange) -> list[Message]:
     """What was attached, and the question."""
     shown = [_bubble("user", _attachments(exchange))] if exchange.images or exchange.files else []
     return [*shown, _bubble("user", question(exchange.question))] if exchange.question else shown
@@ -63,9 +65,29 @@ def _bubble(role: str, content: str) -> Message:
 
 
 def question(text: str) -> str:
-    """What somebody typed: Markdown is fine, but tags and line starts are shown as they were meant, not obeyed."""
-    parts = _CODE.split(text)
-    return "".join(part if index % 2 else part.replace("<", "&lt;") for index, part in enumerate(parts))
+    """What somebody typed: Markdown is fine, but tags and entities are shown as they were meant, not obeyed."""
+    return _outside_code(text, lambda part: _TAG.sub("&lt;", _ENTITY.sub("&amp;", part)))
+
+
+def typed(shown: str) -> str:
+    """What somebody typed, from what `question` made of it."""
+    return _outside_code(shown, lambda part: part.replace("&lt;", "<").replace("&amp;", "&"))
+
+
+def _outside_code(text: str, change: Callable[[str], str]) -> str:
+    return "".join(part if index % 2 else change(part) for index, part in enumerate(_CODE.split(text)))
+
+
+def place_of(conversation: Sequence[Exchange], index: Any) -> int | None:
+    """The place of the exchange whose question is the message of that index; None when it is none."""
+    message = index[0] if isinstance(index, list | tuple) else index
+    at = -1
+    for place, exchange in enumerate(conversation):
+        at += len(_asked(exchange))
+        if at == message:
+            return place
+        at += len(_said(exchange, settled=True))
+    return None
 
 
 def _shy(text: str) -> str:

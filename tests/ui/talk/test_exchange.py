@@ -117,8 +117,25 @@ def test_footers_and_notices_are_bubbles_of_their_own_and_escaped() -> None:
     ]
 
 
-def test_tags_in_a_question_are_shown_but_code_is_left_alone() -> None:
-    assert view.question("is <b> bold? `a<b>`\n```\n<i>\n```") == "is &lt;b> bold? `a<b>`\n```\n<i>\n```"
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("is <b> bold? `a<b>`\n```\n<i>\n```", "is &lt;b> bold? `a<b>`\n```\n<i>\n```"),
+        ("1 < 2 & 3", "1 < 2 & 3"),
+        ("what is &lt;?", "what is &amp;lt;?"),
+        ("</div><!-- ", "&lt;/div>&lt;!-- "),
+    ],
+)
+def test_tags_in_a_question_are_shown_and_come_back_as_they_were_typed(typed: str, shown: str) -> None:
+    assert view.question(typed) == shown
+    assert view.typed(shown) == typed
+
+
+def test_a_message_is_found_to_be_the_question_of_its_exchange() -> None:
+    conversation = [Exchange("a", "b", "f", thoughts="t"), Exchange("c", images=(RED,)), Exchange("d")]
+    shown = view.messages(conversation)
+    found = {n: view.place_of(conversation, n) for n in range(len(shown))}
+    assert {shown[n]["content"]: place for n, place in found.items() if place is not None} == {"a": 0, "c": 1, "d": 2}
 
 
 def test_a_frame_is_pending_then_live_then_settled() -> None:
