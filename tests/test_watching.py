@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from queuechat import keys
@@ -99,7 +101,7 @@ def test_only_the_newest_interval_changes_as_time_goes_on() -> None:
     for at in range(200, 210):
         watch.add(reading(at, Flow(), waiting=at % 7))
         shown.append(spread(now(watch).past, lambda moment: float(moment.waiting), 10, 5))
-    for before, after in zip(shown, shown[1:], strict=False):
+    for before, after in itertools.pairwise(shown):
         assert after[:-1] in (before[:-1], before[1:])
 
 

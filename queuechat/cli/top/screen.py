@@ -71,7 +71,7 @@ def _table(choices: Choices, pane: Pane, room: int, width: int) -> RenderableTyp
     made = Table(box=None, pad_edge=False, expand=True, header_style="bold" if pane is choices.pane else "dim")
     for at, column in columns:
         mark = ("▲" if order.turned else "▼") if at == order.by else ""
-        made.add_column(f"{column.title}{mark}", no_wrap=True, overflow="ellipsis", ratio=2 if at == 0 else 1)
+        made.add_column(f"{column.title}{mark}", no_wrap=True, overflow="ellipsis", ratio=None if at else 1)
     first = min(max(place - room // 2, 0), max(len(rows) - room, 0))
     for at, row in list(enumerate(rows))[first : first + room]:
         style = "reverse" if at == place and pane is choices.pane else "bold" if at == place else ""
