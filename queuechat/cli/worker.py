@@ -16,7 +16,7 @@ from queuechat.embedded import redis_for
 from queuechat.errors import Misconfigured, NotFound
 from queuechat.roster import take_census
 
-MODEL_HELP = "Hub id, folder, GGUF file, `smollm2` (small, real) or `echo` (no model)."
+MODEL_HELP = "Hub id, folder, GGUF file, `smollm2` or `smollm2-q4` (small, real) or `echo` (no model)."
 EngineFlag = Annotated[
     str | None,
     typer.Option(
