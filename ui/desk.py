@@ -25,4 +25,6 @@ class Desk:
     text_limit: int = 64 << 10  #: bytes of the text files of a question
     gate: Gate = field(default_factory=Gate)
     pairs: Pairs = field(default_factory=Pairs)  #: who meets whom in the arena
+    api_port: int = 8000  #: of the API, where it runs beside the page
+    record_chats: bool = False
     turns: Turns = field(default_factory=Turns)

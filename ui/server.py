@@ -75,10 +75,12 @@ async def _desk(settings: Settings, redis_url: str) -> AsyncIterator[Desk]:
                 client,
                 roster,
                 board,
-                settings.deadline_s,
+                deadline_s=settings.deadline_s,
                 limits=limits_of(settings),
                 text_limit=settings.text_limit,
                 pairs=pairs,
+                api_port=settings.api_port,
+                record_chats=settings.record_chats,
             )
     finally:
         await bus.close()
