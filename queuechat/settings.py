@@ -119,16 +119,14 @@ class Settings(BaseSettings):
 
     ui_proxies: Words = Field(
         default_factory=list,
-        description="addresses and networks of proxies that tell the page who comes, as 10.0.0.0/8",
+        description="addresses and networks of proxies that tell the page who comes",
     )
     ui_login: Literal["none", "password", "header"] = Field(
         "none", description="who may use the page: anyone, who is in the file of people, or whom a proxy names"
     )
     ui_login_header: str = Field("x-forwarded-user", description="header in which a proxy names who has logged in")
     ui_login_tries: int = Field(20, ge=0, description="logins a minute from one address; 0: any number")
-    ui_terms: Path | None = Field(
-        None, description="Markdown file with terms that a browser must accept before it asks"
-    )
+    ui_terms: Path | None = Field(None, description="Markdown file with terms that must be accepted before asking")
     ui_rpm: int = Field(60, ge=0, description="questions a minute of one person at the page; 0: any number")
     ui_question_limit: int = Field(100_000, ge=0, description="characters of a question at the page; 0: any number")
     ui_conversation_limit: int = Field(400_000, ge=0, description="characters of a conversation; 0: any number")
