@@ -94,6 +94,5 @@ def tally_of(votes: Votes) -> Tally:
     first, second = np.where(turned, votes.b, votes.a), np.where(turned, votes.a, votes.b)
     halves = np.rint(2 * np.where(turned, 1 - votes.score, votes.score)).astype(np.int64)
     cells, count = np.unique((first * m + second) * 3 + halves, return_counts=True)
-    pairs, starts = np.unique(cells // 3, return_index=True)
-    del pairs
+    _, starts = np.unique(cells // 3, return_index=True)
     return Tally(votes.models, cells // 3 // m, cells // 3 % m, cells % 3 / 2, count, starts)
