@@ -50,6 +50,13 @@ class Settings(BaseSettings):
         default_factory=lambda data: data.get("state_dir", _state_dir()) / "files",
         description="content of uploaded files and results of batches; the same for API and background",
     )
+    arena_dir: Path = Field(
+        default_factory=lambda data: data.get("state_dir", _state_dir()) / "arena",
+        description="log files of votes and conversations; the same for all background processes",
+    )
+    record_chats: bool = Field(
+        False, description="log the conversations of the Chat tab as well; those of the arena and all votes always are"
+    )
 
     host: str = Field("127.0.0.1", description="address the API or UI listens on")
     api_port: int = Field(8000, ge=0, le=65535, description="port of the API")
