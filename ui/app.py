@@ -12,10 +12,14 @@ import gradio as gr
 
 from ui.chat import tab as chat
 from ui.desk import Desk
+from ui.leaderboard import tab as leaderboard
 from ui.talk import view
 from ui.theme import calm
 
-TABS: list[tuple[str, Callable[[Desk, gr.Blocks, gr.Timer], None]]] = [("Chat", chat.build)]
+TABS: list[tuple[str, Callable[[Desk, gr.Blocks, gr.Timer], None]]] = [
+    ("Chat", chat.build),
+    ("Leaderboard", leaderboard.build),
+]
 
 _REFRESH_S = 2.0
 

@@ -94,7 +94,9 @@ def _read_file(path: Path) -> list[CleanBattle]:
     except OSError as error:
         raise InvalidRequest(f"{path}: {error.strerror or error}", param="battles") from None
     except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"{path} is not JSON ({error}); a clean_battle file is one array", param="battles") from None
+        raise InvalidRequest(
+            f"{path} is not JSON ({error}); a clean_battle file is one array", param="battles"
+        ) from None
     if not isinstance(rows, list):
         raise InvalidRequest(f"{path}: a clean_battle file is an array of battles", param="battles")
     return [_row(path, number, row) for number, row in enumerate(rows, 1)]

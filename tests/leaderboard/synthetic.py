@@ -39,7 +39,5 @@ def battles_of(votes: Votes, judges: Sequence[str] = ("ann",)) -> list[CleanBatt
     words = {1.0: Winner.A, 0.5: Winner.TIE, 0.0: Winner.B}
     return [
         battle(votes.models[a], votes.models[b], words[score], judges[k % len(judges)], at=float(k))
-        for k, (a, b, score) in enumerate(
-            zip(votes.a.tolist(), votes.b.tolist(), votes.score.tolist(), strict=True)
-        )
+        for k, (a, b, score) in enumerate(zip(votes.a.tolist(), votes.b.tolist(), votes.score.tolist(), strict=True))
     ]

@@ -57,9 +57,7 @@ def test_battles_of_all_files_come_in_the_order_of_the_votes(tmp_path: Path) -> 
         ({"conv_metadata": []}, "conv_metadata must be an object", "conv_metadata"),
     ],
 )
-def test_a_wrong_row_is_named_with_its_file(
-    change: dict[str, Any], complaint: str, param: str, tmp_path: Path
-) -> None:
+def test_a_wrong_row_is_named_with_its_file(change: dict[str, Any], complaint: str, param: str, tmp_path: Path) -> None:
     path = tmp_path / "clean.json"
     path.write_text(json.dumps([SIMPLE, {**SIMPLE, **change}]))
     with pytest.raises(InvalidRequest, match=rf"clean\.json, row 2: {complaint}") as caught:

@@ -41,7 +41,9 @@ def test_strengths_equal_those_of_a_logistic_regression_over_single_votes(m: int
 
 
 def test_two_models_are_as_far_apart_as_their_odds() -> None:
-    votes = Votes(("a", "b"), np.zeros(10, dtype=np.int64), np.ones(10, dtype=np.int64), np.array([1.0] * 7 + [0.5] * 2 + [0.0]))
+    votes = Votes(
+        ("a", "b"), np.zeros(10, dtype=np.int64), np.ones(10, dtype=np.int64), np.array([1.0] * 7 + [0.5] * 2 + [0.0])
+    )
     ratings = fit_votes(votes)
     assert ratings[0] - ratings[1] == pytest.approx(math.log(8 / 2))
     assert ratings.sum() == pytest.approx(0)

@@ -20,7 +20,6 @@ from tests.leaderboard.synthetic import battle, battles_of, spread, votes_betwee
 from tests.leaderboard.test_style import said
 
 
-
 BATTLES = battles_of(votes_between(spread(5, 600), 2000, np.random.default_rng(1), 0.1), [f"v{k}" for k in range(40)])
 
 
@@ -97,7 +96,9 @@ def test_nothing_to_rate_makes_a_document_all_the_same() -> None:
 def test_style_control_rates_the_votes_whose_answers_are_known() -> None:
     long, short = "word " * 50, "word"
     told = [
-        replace(one, conversation_a=said("q", long if k % 3 else short), conversation_b=said("q", short if k % 2 else long))
+        replace(
+            one, conversation_a=said("q", long if k % 3 else short), conversation_b=said("q", short if k % 2 else long)
+        )
         for k, one in enumerate(BATTLES[:1500])
     ]
     made = build([*told, *BATTLES[1500:]], Options(rounds=20, style_control=True)).tables[0]

@@ -19,9 +19,7 @@ def a_crowd(seed: int, voters: int, each: int, ties: float = 0.2) -> list[CleanB
 
 
 def with_liar(battles: list[CleanBattle], judge: str) -> list[CleanBattle]:
-    return [
-        replace(one, winner=_TURNED.get(one.winner, one.winner)) if one.judge == judge else one for one in battles
-    ]
+    return [replace(one, winner=_TURNED.get(one.winner, one.winner)) if one.judge == judge else one for one in battles]
 
 
 def test_a_voter_who_turns_every_vote_around_is_flagged_and_nobody_else() -> None:
