@@ -65,7 +65,14 @@ async def _desk(settings: Settings, redis_url: str) -> AsyncIterator[Desk]:
             Roster(bus) as roster,
             Board(bus, roster) as board,
         ):
-            yield Desk(client, roster, board, deadline_s=settings.deadline_s)
+            yield Desk(
+                client,
+                roster,
+                board,
+                deadline_s=settings.deadline_s,
+                api_port=settings.api_port,
+                record_chats=settings.record_chats,
+            )
     finally:
         await bus.close()
 

@@ -99,7 +99,8 @@ async def _published(bus: Bus) -> Leaderboard:
     raw = await published(bus)
     if raw is None:
         raise NotFound(
-            "no leaderboard yet: queuechat background makes one of recorded votes, or: queuechat leaderboard build --publish"
+            "no leaderboard yet: queuechat background makes one of recorded votes, "
+            "and so does: queuechat leaderboard build --publish"
         )
     return results.decode(raw)
 

@@ -30,7 +30,7 @@ def fit(points: Floats) -> Floats:
 
 
 def bootstrap(tally: Tally, centre: Floats, rounds: int, rng: np.random.Generator) -> Floats:
-    """[rounds, m] strengths of resampled votes, each round shifted onto `centre` by the models that are finite in it."""
+    """[rounds, m] strengths of resampled votes, each round shifted onto `centre` by the models finite in it."""
     made = []
     size = max(1, _ROOM // max(len(tally.models) ** 2, len(tally.count)))
     for start in range(0, rounds, size):
@@ -47,7 +47,8 @@ def members(ratings: Floats) -> Ints:
 def _aligned(ratings: Floats, centre: Floats) -> Floats:
     finite = np.isfinite(ratings) & np.isfinite(centre)
     shift = np.where(finite, np.where(finite, ratings, 0) - np.where(finite, centre, 0), 0).sum(axis=1)
-    return ratings - (shift / np.maximum(finite.sum(axis=1), 1))[:, None]
+    made: Floats = ratings - (shift / np.maximum(finite.sum(axis=1), 1))[:, None]
+    return made
 
 
 def _newton(points: Floats) -> Floats:
@@ -68,21 +69,23 @@ def _newton(points: Floats) -> Floats:
         ratings, loss = ratings + step, np.minimum(tried, loss)
         if np.abs(step).max(initial=0) < _CLOSE:
             break
-    return ratings - ratings.mean(axis=1, keepdims=True)
+    centred: Floats = ratings - ratings.mean(axis=1, keepdims=True)
+    return centred
 
 
 def _curvature(weights: Floats) -> Floats:
     """The negative Hessian, made regular along the direction in which the likelihood is flat: all up by the same."""
     total = weights.sum(axis=2)
     m = total.shape[1]
-    made = (total.mean(axis=1) / m)[:, None, None] - weights
+    made: Floats = (total.mean(axis=1) / m)[:, None, None] - weights
     made[:, np.arange(m), np.arange(m)] += total
     return made
 
 
 def _loss(points: Floats, ratings: Floats) -> Floats:
     behind = ratings[:, None, :] - ratings[:, :, None]
-    return (points * np.logaddexp(0, behind)).sum(axis=(1, 2))
+    made: Floats = (points * np.logaddexp(0, behind)).sum(axis=(1, 2))
+    return made
 
 
 def _linked(beats: Bools) -> Bools:
@@ -98,7 +101,7 @@ def _reached(beats: Bools) -> Bools:
     while True:
         more = seen | ((seen[:, None, :].astype(np.float32) @ edges)[:, 0] > 0)
         if (more == seen).all():
-            return seen.all(axis=1)
+            return np.asarray(seen.all(axis=1))
         seen = more
 
 

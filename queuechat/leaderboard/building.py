@@ -115,12 +115,12 @@ def _played(tally: Tally, votes: Votes) -> dict[str, Standing]:
         counts[i] += (wins, ties, losses)
         counts[j] += (losses, ties, wins)
     elo = online_elo(votes)
-    made = [_record(name, *counts[k].tolist(), float(elo[k])) for k, name in enumerate(votes.models)]
+    made = [_record(name, counts[k].tolist(), float(elo[k])) for k, name in enumerate(votes.models)]
     return {one.model: one for one in sorted(made, key=lambda one: (-one.win_rate, one.model))}
 
 
-def _record(name: str, wins: int, ties: int, losses: int, elo: float) -> Standing:
-    votes = wins + ties + losses
+def _record(name: str, counts: list[int], elo: float) -> Standing:
+    (wins, ties, losses), votes = counts, sum(counts)
     why = Unrated.UNBEATEN if wins == votes else Unrated.WINLESS if losses == votes else Unrated.APART
     return Standing(name, votes, wins, ties, losses, round((wins + ties / 2) / votes, 6), round(elo, 2), unrated=why)
 

@@ -68,7 +68,7 @@ def read_categories(path: Path) -> list[Category]:
     """The categories of a TOML file: a table for each, named by it, with the conditions of `Category` as keys.
 
     Raises:
-        InvalidRequest: the file cannot be read, or a key or value is none that is known; file, category and key are named.
+        InvalidRequest: the file cannot be read, or a key or value is not known; file, category and key are named.
     """
     try:
         tables = tomllib.loads(path.read_text())

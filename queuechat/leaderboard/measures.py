@@ -1,7 +1,7 @@
 """What is counted in a battle's conversations: tokens of prompts, style of answers, code.
 
-Counts that the battle brings (FastChat's `conv_metadata`, `num_tokens` of a turn, `is_code`) are taken; what it does not
-bring is counted here. Without a tokenizer, words and punctuation marks stand for tokens.
+Counts that the battle brings (FastChat's `conv_metadata`, `num_tokens` of a turn, `is_code`) are taken; what it does
+not bring is counted here. Without a tokenizer, words and punctuation marks stand for tokens.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HEADER = re.compile(r"^#{1,6}\s", re.MULTILINE)
 _LIST = re.compile(r"^[ \t]*(?:[-*+]|\d+\.)\s", re.MULTILINE)
 _BOLD = re.compile(r"\*\*[^*\n]+\*\*|__[^_\n]+__")
 _CODE = re.compile(
-    r"```|^\s*(?:def \w+\(|class \w+[(:]|import \w+|from \w+ import |#include\s*<|function \w+\(|SELECT .+ FROM |public \w+)",
+    r"```|^\s*(?:def \w+\(|class \w+[(:]|import \w+|from \w+ import |#include\s*<|function \w+\(|SELECT .+ FROM )",
     re.MULTILINE,
 )
 _FIELDS = ("sum_assistant_{}_tokens", "header_count_{}", "list_count_{}", "bold_count_{}")

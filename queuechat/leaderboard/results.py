@@ -30,8 +30,8 @@ class Unrated(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A model in a table. `lower` and `upper` are the ends of the 95 % interval, None where it has none; `win_rate` counts
-    a tie as half a win; `elo` is the online rating."""
+    """A model in a table. `lower` and `upper` are the ends of the 95 % interval, None where it is open; `win_rate`
+    counts a tie as half a win; `elo` is the online rating."""
 
     model: str
     votes: int
@@ -92,8 +92,8 @@ class Flagged:
 
 @dataclass(frozen=True, slots=True)
 class Leaderboard:
-    """Everything that was computed at `made_at` (Unix seconds) from `votes` votes. `days` are [day (UTC), votes]; `left_out`
-    counts votes that were not used, by why."""
+    """Everything that was computed at `made_at` (Unix seconds) from `votes` votes. `days` are [day (UTC), votes];
+    `left_out` counts votes that were not used, by why."""
 
     made_at: float
     votes: int

@@ -26,4 +26,5 @@ def interval(samples: Floats, confidence: float = 0.95) -> tuple[Floats, Floats]
 
 def ranks(lower: Floats, upper: Floats) -> Ints:
     """[m] 1 + the models whose lower end is above one's upper end."""
-    return 1 + (lower[None, :] > upper[:, None]).sum(axis=1)
+    made: Ints = 1 + (lower[None, :] > upper[:, None]).sum(axis=1)
+    return made

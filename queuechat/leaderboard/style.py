@@ -27,7 +27,8 @@ def features(styles: Sequence[tuple[Style, Style]]) -> Floats:
     a, b = (np.array([pair[side] for pair in styles], dtype=np.float64).reshape(-1, 4) for side in (0, 1))
     ratio = (a - b) / (a + b + 1)
     deviation = ratio.std(axis=0)
-    return (ratio - ratio.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+    made: Floats = (ratio - ratio.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+    return made
 
 
 def fit_style(votes: Votes, x: Floats, weights: Floats | None = None, start: Floats | None = None) -> Floats:
@@ -50,7 +51,8 @@ def fit_style(votes: Votes, x: Floats, weights: Floats | None = None, start: Flo
         at, loss = at + step, min(tried, loss)
         if np.abs(step).max(initial=0) < _CLOSE:
             break
-    return at * unit
+    made: Floats = at * unit
+    return made
 
 
 def bootstrap_style(votes: Votes, x: Floats, centre: Floats, rounds: int, rng: np.random.Generator) -> Floats:
@@ -88,11 +90,9 @@ def _step(at: Floats, votes: Votes, x: Floats, weights: Floats) -> Floats:
     hessian[m:, :m] = hessian[:m, m:].T
     hessian[m:, m:] = (x * bend[:, None]).T @ x
     hessian[np.arange(len(at)), np.arange(len(at))] += PENALTY
-    made: Floats = np.linalg.solve(hessian, gradient)
-    return made
+    return np.asarray(np.linalg.solve(hessian, gradient), dtype=np.float64)
 
 
 def _by_model(values: Floats, votes: Votes) -> Floats:
     m = len(votes.models)
-    made: Floats = np.bincount(votes.a, values, m) - np.bincount(votes.b, values, m)
-    return made
+    return np.asarray(np.bincount(votes.a, values, m) - np.bincount(votes.b, values, m), dtype=np.float64)

@@ -66,11 +66,11 @@ class Tally:
 
     def meetings(self) -> list[tuple[int, int, int, int, int]]:
         """For each pair that met: i, j, wins of i, ties, wins of j."""
-        ends = [*self.starts[1:], len(self.count)]
-        return [
-            (int(self.first[k]), int(self.second[k]), *(self._count(k, end, score) for score in (1.0, 0.5, 0.0)))
-            for k, end in zip(self.starts, ends, strict=True)
-        ]
+        made = []
+        for k, end in zip(self.starts, [*self.starts[1:], len(self.count)], strict=True):
+            wins, ties, losses = (self._count(k, end, score) for score in (1.0, 0.5, 0.0))
+            made.append((int(self.first[k]), int(self.second[k]), wins, ties, losses))
+        return made
 
     def _count(self, start: int, end: int, score: float) -> int:
         return int(self.count[start:end][self.score[start:end] == score].sum())

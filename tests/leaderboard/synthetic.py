@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,10 @@ import numpy as np
 from queuechat.leaderboard.battles import CleanBattle, Winner
 from queuechat.leaderboard.tally import Floats, Votes
 
-Chance = Callable[[int, int], float]
 
-
-def votes_between(strengths: Sequence[float], count: int, rng: np.random.Generator, ties: float = 0.0) -> Votes:
-    """Random pairs; a share of `ties` is drawn whoever is better, so points have the mean of Bradley-Terry only without."""
-    r, m = np.array(strengths), len(strengths)
+def votes_between(strengths: Floats, count: int, rng: np.random.Generator, ties: float = 0.0) -> Votes:
+    """Random pairs. A share of `ties` is drawn whoever is better: points follow Bradley-Terry only without them."""
+    r, m = strengths, len(strengths)
     a = rng.integers(m, size=count)
     b = (a + rng.integers(1, m, size=count)) % m
     score = (rng.random(count) < 1 / (1 + np.exp(r[b] - r[a]))).astype(np.float64)

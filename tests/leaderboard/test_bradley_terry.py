@@ -16,7 +16,8 @@ from tests.leaderboard.synthetic import spread, votes_between
 
 def fit_votes(votes: Votes) -> Floats:
     tally = tally_of(votes)
-    return fit(tally.points(tally.count[None]))[0]
+    made: Floats = fit(tally.points(tally.count[None]))[0]
+    return made
 
 
 def sklearn_fit(votes: Votes) -> Floats:
@@ -31,7 +32,8 @@ def sklearn_fit(votes: Votes) -> Floats:
     regression = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-10, max_iter=10_000, solver="newton-cholesky")
     regression.fit(rows, y, sample_weight=weights)
     ratings = np.concatenate([[0.0], regression.coef_[0]])
-    return ratings - ratings.mean()
+    made: Floats = ratings - ratings.mean()
+    return made
 
 
 @pytest.mark.parametrize(("m", "count", "ties"), [(2, 50, 0.2), (10, 3000, 0.0), (30, 20_000, 0.3), (12, 300, 0.1)])

@@ -19,7 +19,6 @@ from queuechat.leaderboard.tally import votes_of
 from tests.leaderboard.synthetic import battle, battles_of, spread, votes_between
 from tests.leaderboard.test_style import said
 
-
 BATTLES = battles_of(votes_between(spread(5, 600), 2000, np.random.default_rng(1), 0.1), [f"v{k}" for k in range(40)])
 
 

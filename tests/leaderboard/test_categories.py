@@ -85,5 +85,5 @@ def test_languages_with_enough_votes_have_a_table_of_their_own() -> None:
     german = [battle("a", "b", language="German")] * (LANGUAGE_VOTES - 1)
     names = [one.name for one in choose([], [], [*english, *german])]
     assert names == ["all", "no-ties", "long-prompt", "code", "multi-turn", "english"]
-    with pytest.raises(InvalidRequest, match="there is no category 'french'; there are all, no-ties, .*german"):
+    with pytest.raises(InvalidRequest, match=r"there is no category 'french'; there are all, no-ties, .*german"):
         choose(["french"], [], [*english, *german])

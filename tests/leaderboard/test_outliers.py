@@ -41,7 +41,7 @@ def test_a_voter_who_pushes_a_weak_model_is_flagged_whichever_side_it_is_on() ->
 
 
 def test_honest_voters_are_flagged_in_at_most_one_crowd_in_twenty() -> None:
-    # The chance that any of 30 honest voters is flagged is below 5 %; more than 12 of 100 crowds would come once in 700.
+    # The chance that any of 30 honest voters is flagged is below 5 %: more than 12 of 100 crowds come once in 700.
     crowds = [find_outliers(a_crowd(seed, 30, 12, ties=0.1)) for seed in range(100)]
     assert sum(bool(flagged) for flagged in crowds) <= 12
 

@@ -1,4 +1,4 @@
-"""The tab's parts as HTML: tables and plots without scripts or pictures, which follow theme and width. Names are escaped."""
+"""The tab's parts as HTML: tables and plots without scripts, which follow theme and width. Names are escaped."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def head(made: Leaderboard, table: Table, standings: Sequence[Standing], votes: 
 def empty() -> str:
     """What stands there before the first votes."""
     return (
-        "<div class='qc-lb-empty'><h2>No votes yet</h2><p>Put two models side by side in the Arena and say which answer "
-        "is better. Votes are rated every few minutes.</p></div>"
+        "<div class='qc-lb-empty'><h2>No votes yet</h2><p>Let two models answer one question in the Arena, and say "
+        "who does better. Votes are rated every few minutes.</p></div>"
     )
 
 
@@ -46,7 +46,8 @@ def standings_table(standings: Iterable[Standing]) -> str:
     """Rank, model, score, interval, votes, share won."""
     names = ("Rank", "Model", "Score", "95 % interval", "Votes", "Won")
     top = "".join(f"<th class='c{k}'>{name}</th>" for k, name in enumerate(names))
-    return f"<table class='qc-lb-table'><thead><tr>{top}</tr></thead><tbody>{''.join(map(_row, standings))}</tbody></table>"
+    rows = "".join(map(_row, standings))
+    return f"<table class='qc-lb-table'><thead><tr>{top}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def _row(one: Standing) -> str:
@@ -106,8 +107,8 @@ def effects(found: Iterable[Effect]) -> str:
         for one in found
     )
     return (
-        "<p class='qc-lb-line'>What style alone does to the odds of a vote, for each standard deviation more of it than "
-        f"the other answer has:</p><ul class='qc-lb-effects'>{items}</ul>"
+        "<p class='qc-lb-line'>What style alone does to the odds of a vote, for each standard deviation more of it "
+        f"than the other answer has:</p><ul class='qc-lb-effects'>{items}</ul>"
     )
 
 

@@ -36,11 +36,12 @@ async def rate(ctx: dict[str, Any]) -> None:
 
 
 async def _is_due(desk: Desk) -> bool:
-    if not desk.rating.every_s or not await asyncio.to_thread(_has_news, desk.arena, _result(desk)):
-        # The file is as new as the votes, but this Redis may not have it.
-        if not desk.rating.every_s or not _result(desk).is_file() or await published(desk.bus) is not None:
-            return False
-    return await turn_to_rate(desk.bus, desk.rating.every_s)
+    """Whether there is something to rate, or a rating that this Redis does not have, and nobody does it now."""
+    if not desk.rating.every_s or not desk.arena.is_dir():
+        return False
+    news = await asyncio.to_thread(_has_news, desk.arena, _result(desk))
+    lost = _result(desk).is_file() and await published(desk.bus) is None
+    return (news or lost) and await turn_to_rate(desk.bus, desk.rating.every_s)
 
 
 def _result(desk: Desk) -> Path:
