@@ -102,7 +102,7 @@ async def test_the_tab_fits_its_window(
     await page.get_by_text("Wins so far", exact=True).click()
     await expect(page.locator(".qc-lb-heat td").nth(1)).to_contain_text("%")
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    wide = "[...document.querySelectorAll('#qc-leaderboard > *')].every(e => e.getBoundingClientRect().right <= innerWidth)"
-    assert await page.evaluate(wide)
+    parts = "[...document.querySelectorAll('#qc-leaderboard > *')]"
+    assert await page.evaluate(f"{parts}.every(part => part.getBoundingClientRect().right <= innerWidth)")
     if folder := os.environ.get("QUEUECHAT_SCREENSHOTS"):
         await page.screenshot(path=Path(folder) / f"leaderboard-{width}-{scheme}.png")
