@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,9 +65,10 @@ def build_one(
         raise Misconfigured(f"ratings need {error.name}: pip install 'queuechat[leaderboard]'") from None
     own_file = categories or loaded.leaderboard_categories
     own = read_categories(own_file) if own_file else []
-    votes = _votes(battles or [], loaded.arena_dir, named=named)
+    votes, dropped = _votes(battles or [], loaded.arena_dir, named=named)
     chosen = choose(category or [], own, votes)
     made = build(votes, Options(rounds, seed, style_control, chosen, held, exclude_outliers, named))
+    made = replace(made, left_out={**dropped, **made.left_out})
     written = results.write_leaderboard(output, made)
     if to_pages:
         with_bus(lambda bus: publish(bus, made), loaded)
@@ -105,24 +107,26 @@ async def _published(bus: Bus) -> Leaderboard:
     return results.decode(raw)
 
 
-def _votes(files: list[Path], arena: Path, *, named: bool) -> list[CleanBattle]:
-    """From clean_battle files, or from the log files of the arena."""
+def _votes(files: list[Path], arena: Path, *, named: bool) -> tuple[list[CleanBattle], dict[str, int]]:
+    """From clean_battle files, or from the log files of the arena; and how many votes were left out there, by why."""
     from queuechat.leaderboard.battles import battle_of, read_battles
 
     if files:
-        return read_battles(files)
-    from queuechat.cleaning.battles import Mode, Tally, each_battle
+        return read_battles(files), {}
+    from queuechat.cleaning.battles import Mode, Rules, Tally, each_battle
     from queuechat.cleaning.reading import log_files
 
     tally = Tally()
-    # Only rows of anonymous battles have the conversations that categories look into.
-    rows = each_battle(log_files(arena), tally, mode=Mode.SIMPLE if named else Mode.CONV_RELEASE)
-    made = sorted((battle_of(row) for row in rows), key=lambda battle: battle.tstamp)
-    for why, count in tally.dropped.items():
-        err.print(f"{wording.of_votes(count)} left out: {why}", markup=False)
+    # Rows that have the conversations, which categories look into, are of anonymous battles only.
+    rules = Rules(Mode.SIMPLE if named else Mode.CONV_RELEASE)
+    try:
+        made = [battle_of(row) for row in each_battle(log_files(arena), rules, tally)]
+    except OSError as error:
+        raise Misconfigured(f"{error.filename}: {error.strerror}") from None
     for fault in tally.faults.shown:
-        err.print(f"not readable: {fault}", style="yellow", markup=False)
-    return made
+        err.print(f"not readable: {fault}", style="yellow", markup=False, soft_wrap=True)
+    faults = {"unreadable": tally.faults.count} if tally.faults.count else {}
+    return sorted(made, key=lambda battle: battle.tstamp), {**tally.dropped, **faults}
 
 
 def _anchor(text: str | None) -> tuple[str, float] | None:

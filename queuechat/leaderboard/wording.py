@@ -15,6 +15,14 @@ _WHY = {
 }
 _LEFT_OUT = {
     "names known": "the voter knew the models' names",
+    "named": "the voter knew the models' names",
+    "leaked_identity": "an answer told who wrote it",
+    "none_msg": "an answer was empty",
+    "error": "an answer was an error",
+    "unfinished": "an answer was not finished",
+    "duplicate": "counted already",
+    "invalid": "the record does not say who fought",
+    "unreadable": "the record cannot be read",
     "same model": "both sides were the same model",
     "outlier": "the voter was flagged",
 }

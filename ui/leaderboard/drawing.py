@@ -10,6 +10,8 @@ from datetime import UTC, date, datetime, timedelta
 from queuechat.leaderboard import wording
 from queuechat.leaderboard.results import Effect, Leaderboard, Standing, Table
 
+TITLE = "<h1>Leaderboard</h1><p>Models by what people voted who did not know their names.</p>"
+
 _TICKS = 4
 _BARS = 120
 _FEATURES = {

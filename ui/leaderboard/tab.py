@@ -27,6 +27,7 @@ class _LeaderboardTab:
         self._shelf = shelf
         self.seen = gr.State(0.0)  # when what the page shows was made
         with gr.Column(elem_id="qc-leaderboard"):
+            _html(drawing.TITLE, "qc-lb-title")
             with gr.Row(elem_id="qc-lb-tools"):
                 self.category = gr.Dropdown(
                     [], label="Category", show_label=False, container=False, elem_id="qc-lb-category", visible=False
