@@ -115,6 +115,10 @@ class Settings(BaseSettings):
         3600.0, gt=0, description="seconds after which an unanswered background response is given up"
     )
 
+    leaderboard_s: float = Field(600.0, ge=0, description="seconds between ratings of the votes in arena_dir; 0: never")
+    leaderboard_rounds: int = Field(100, ge=1, le=100_000, description="bootstrap rounds of these ratings")
+    leaderboard_categories: Path | None = Field(None, description="TOML file of your own categories of votes")
+
     batch_window: int = Field(64, ge=1, le=10_000, description="lines of a batch that wait or run at a time")
 
     ui_proxies: Words = Field(

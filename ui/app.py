@@ -17,6 +17,7 @@ from ui.beside import tab as beside
 from ui.chat import tab as chat
 from ui.desk import Desk
 from ui.gate import corner
+from ui.leaderboard import tab as leaderboard
 from ui.queues import tab as queues
 from ui.talk import view
 from ui.theme import calm
@@ -37,6 +38,7 @@ TABS: list[Tab] = [
     Tab("direct", "Chat", chat.build),
     Tab("arena", "Arena", arena.build),
     Tab("compare", "Side by side", beside.build),
+    Tab("leaderboard", "Leaderboard", leaderboard.build),
     Tab("queues", "Queues", queues.build),
     Tab("about", "About", about.build),
 ]

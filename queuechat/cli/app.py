@@ -37,6 +37,7 @@ HOMES = {
     "templates": ("templates",),
     "background": ("background",),
     "batch": ("batch",),
+    "leaderboard": ("leaderboard",),
     "asking": ("chat", "cancel"),
     "looking": ("ps", "queues", "models", "config"),
     "top": ("top",),
