@@ -154,8 +154,8 @@ async def votes(bus: Bus) -> dict[str, int]:
     Raises:
         BusUnavailable: Redis does not answer.
     """
-    pairs = (await bus.connection.insist([("HGETALL", keys.VOTES)]))[0]
-    return {model.decode(): int(count) for model, count in zip(pairs[::2], pairs[1::2], strict=True)}
+    counts = (await bus.connection.insist([("HGETALL", keys.VOTES)]))[0]
+    return {model.decode(): int(count) for model, count in counts.items()}
 
 
 async def record(bus: Bus, line: LogLine) -> None:

@@ -27,6 +27,7 @@ from queuechat.roster import Census
 
 NO_MODEL = "No worker is running. Start one with `queuechat worker --model smollm2`."
 NO_REDIS = "Redis does not answer."
+BLIND_BATTLE = "These two read text only. Start a new round with the image: it is given to models that take images."
 VOTED_BEFORE = "An earlier vote of yours had been counted already; it stays."
 FORGOTTEN = "This server no longer knows this battle. Start a new one."
 LEFT = "You left before this answer was complete. Retry."

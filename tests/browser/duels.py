@@ -50,7 +50,7 @@ async def lines(bus: Bus, kind: str, count: int) -> list[dict[str, Any]]:
     async with asyncio.timeout(20):
         while True:
             entries = await bus.connection.command("XRANGE", keys.LINES, "-", "+")
-            rows = [orjson.loads(dict(zip(fields[::2], fields[1::2], strict=True))[b"line"]) for _, fields in entries]
+            rows = [orjson.loads(fields[b"line"]) for _, fields in entries]
             found = [row for row in rows if row["type"] == kind]
             if len(found) >= count:
                 return found

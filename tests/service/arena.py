@@ -85,7 +85,8 @@ async def _fight(url: str, rng: random.Random, rounds: Iterator[int], tally: _Ta
     async with Page(url) as page:
         for number in rounds:
             choice = rng.choice(list(Choice))
-            await page.do("qc-arena-box", "submit", f"battle {number}: tell me about the number {rng.randrange(1000)}")
+            question = f"battle {number}: tell me about the number {rng.randrange(1000)}"
+            await page.do("qc-arena-box", "submit", {"text": question, "files": []})
             tally.faults += [f"battle {number}: {fault}" for fault in _faults(page)]
             tally.answers += 2
             await page.do(f"qc-arena-{choice.value}", "click")
@@ -156,7 +157,7 @@ class _Ring:
 
 async def _miscounts(here: Site, tally: _Tally) -> list[str]:
     entries = await here.bus.connection.command("XRANGE", keys.LINES, "-", "+")
-    rows = [orjson.loads(dict(zip(fields[::2], fields[1::2], strict=True))[b"line"]) for _, fields in entries]
+    rows = [orjson.loads(fields[b"line"]) for _, fields in entries]
     cast = [row for row in rows if row["type"] in tuple(Choice)]
     faults = []
     if Counter(row["type"] for row in cast) != tally.votes:

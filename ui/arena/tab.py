@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from queuechat import battles
-from queuechat.errors import NoWorker, QueuechatError
+from queuechat.errors import NoWorker, QueuechatError, UnsupportedParameter
 from ui import wording
 from ui.arena.pairing import draw_pair
 from ui.desk import Desk
@@ -49,11 +50,25 @@ class ArenaTab(DuelTab):
     """Names and parameters are hidden: everybody is asked the same way."""
 
     async def begin(self, visit: Visit, question: Exchange, *asked: Any) -> Duel:
-        models = self.desk.board.seers if question.images else self.desk.board.models
-        pair = draw_pair(models, self.desk.pairs, random.SystemRandom(), await self._votes())
+        votes = await self._votes()
+        pair = self._draw(question, votes)
+        if pair is None:  # a miss looks again before it is believed
+            with contextlib.suppress(QueuechatError):
+                await self.desk.roster.refresh()
+            pair = self._draw(question, votes)
         if pair is None:
-            raise NoWorker(wording.no_pair(models, pictures=bool(question.images)))
+            raise NoWorker(wording.no_pair(self._able(question), pictures=bool(question.images)))
         return Duel(pair, visit.person, anonymous=True)
+
+    def _able(self, question: Exchange) -> list[str]:
+        return self.desk.board.seers if question.images else self.desk.board.models
+
+    def _draw(self, question: Exchange, votes: dict[str, int]) -> tuple[str, str] | None:
+        return draw_pair(self._able(question), self.desk.pairs, random.SystemRandom(), votes)
+
+    def admit(self, duel: Duel, question: Exchange) -> None:
+        if duel.hidden and question.images and not set(duel.models) <= set(self.desk.board.seers):
+            raise UnsupportedParameter(wording.BLIND_BATTLE, param="images")
 
     async def _votes(self) -> dict[str, int]:
         if not self.desk.pairs.fewer_votes_first:

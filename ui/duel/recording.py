@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from queuechat import battles
 from queuechat.battles import BattleNotFound, Choice, Event, LogLine
@@ -40,7 +41,11 @@ async def vote(bus: Bus, duel: Duel, choice: Choice) -> bool:
 
 async def answered(bus: Bus, duel: Duel, sides: Sequence[int], options: Options, began: float) -> None:
     """The answers of these sides; those that failed are none. `began` is in seconds since the epoch."""
-    said = {"temperature": options.temperature, "top_p": options.top_p, "max_new_tokens": options.max_tokens}
+    said: dict[str, Any] = {
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "max_new_tokens": options.max_tokens,
+    }
     for side in sides:
         if side not in duel.failed:
             await _record(bus, duel, [side], Event.CHAT, parameters=said, started=began)
@@ -55,7 +60,7 @@ async def _record(
     duel: Duel,
     sides: Sequence[int],
     event: Event,
-    parameters: dict[str, object] | None = None,
+    parameters: dict[str, Any] | None = None,
     started: float = 0.0,
 ) -> None:
     now = time.time()

@@ -11,6 +11,7 @@ import gradio as gr
 from queuechat.battles import Choice
 from ui.duel.scene import LETTERS, Scene
 from ui.talk import view
+from ui.talk.composer import composer
 
 LATEX = [
     {"left": "$$", "right": "$$", "display": True},
@@ -71,7 +72,6 @@ class Stage:
                 layout="bubble",
                 buttons=["copy"],
                 latex_delimiters=LATEX,
-                reasoning_tags=[("<think>", "</think>")],
                 feedback_options=None,
                 allow_file_downloads=False,
             )
@@ -98,17 +98,7 @@ class Stage:
                     )
                     for choice, text in VOTES.items()
                 }
-            self.box = gr.Textbox(
-                elem_id=f"qc-{name}-box",
-                elem_classes="qc-box",
-                show_label=False,
-                label="Message to both",
-                container=False,
-                lines=1,
-                max_lines=8,
-                placeholder="Ask both",
-                submit_btn=True,
-            )
+            self.box = composer(f"qc-{name}-box", label="Message to both", placeholder="Ask both")
             with gr.Row(elem_classes="qc-tools"):
                 self.fresh, self.regenerate, self.share = (
                     gr.Button(

@@ -21,6 +21,7 @@ from ui.duel.stage import Stage, Updates
 from ui.duel.tables import Tables
 from ui.gate.people import Visit, visit_of
 from ui.talk import view
+from ui.talk.composer import question_of, typed_again
 from ui.talk.exchange import Exchange, Options
 
 _QUIET = {"show_progress": "hidden", "api_visibility": "private"}
@@ -44,6 +45,13 @@ class DuelTab:
             QueuechatError: there can be none; the message says what to do.
         """
         raise NotImplementedError
+
+    def admit(self, duel: Duel, question: Exchange) -> None:
+        """Look at a question before it is asked.
+
+        Raises:
+            QueuechatError: these two cannot be asked that.
+        """
 
     def options(self, *asked: Any) -> Options:
         """What both sides are asked with."""
@@ -72,14 +80,23 @@ class DuelTab:
 
     # -- handlers --------------------------------------------------------------------------------------------------
 
-    async def ask(self, request: gr.Request, text: str, id: Any, *asked: Any) -> AsyncGenerator[Updates, None]:
-        """What was typed, to both."""
-        if not text.strip():
+    async def ask(
+        self, request: gr.Request, typed: dict[str, Any], id: Any, *asked: Any
+    ) -> AsyncGenerator[Updates, None]:
+        """What was typed and attached, to both."""
+        duel = self.tables.get(id)
+        if duel and self.tables.answering(duel.id):
             yield {self.stage.box: gr.skip()}
             return
-        async with aclosing(self._ask(request, Exchange(text.strip()), id, *asked)) as updates:
-            async for update in updates:
-                yield update
+        try:
+            question = await question_of(self.desk, typed)
+        except QueuechatError as error:
+            yield self._refused(typed["text"], error)
+            return
+        if question:
+            async with aclosing(self._ask(request, question, id, *asked)) as updates:
+                async for update in updates:
+                    yield update
 
     def asking(self, text: str) -> Callable[..., AsyncGenerator[Updates, None]]:
         async def example(request: gr.Request, id: Any, *asked: Any) -> AsyncGenerator[Updates, None]:
@@ -155,13 +172,17 @@ class DuelTab:
             return
         try:
             duel = duel or await self.begin(visit_of(request), question, *asked)
+            self.admit(duel, question)
         except QueuechatError as error:
-            yield {self.stage.hint: view.hint(error.message)}
+            yield self._refused(question.question, error)
             return
-        yield {self.stage.box: ""}
+        yield {self.stage.box: typed_again("")}
         async with aclosing(self._turn(request, duel.asked(question), SIDES, asked)) as updates:
             async for update in updates:
                 yield update
+
+    def _refused(self, text: str, error: QueuechatError) -> Updates:
+        return {self.stage.box: gr.update(value=typed_again(text)), self.stage.hint: view.hint(error.message)}
 
     async def _turn(
         self, request: gr.Request, duel: Duel, sides: Sequence[int], asked: Sequence[Any]

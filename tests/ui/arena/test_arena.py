@@ -14,6 +14,7 @@ from typing import Any
 import gradio as gr
 import orjson
 import pytest
+from PIL import Image
 
 from queuechat import battles, keys
 from queuechat.battles import Choice
@@ -56,7 +57,7 @@ async def rivals(bus: Bus, desk: Desk) -> AsyncIterator[tuple[Scribe, Scribe]]:
 async def fought(tab: ArenaTab, question: str, id: Any = None) -> tuple[str, Updates]:
     """The duel's id, and what the page was told last of each component."""
     told: Updates = {}
-    async with aclosing(tab.ask(CALLER, question, id)) as updates:
+    async with aclosing(tab.ask(CALLER, {"text": question, "files": []}, id)) as updates:
         async for update in updates:
             told |= update
     return told.get(tab.stage.kept) or id, told
@@ -64,7 +65,7 @@ async def fought(tab: ArenaTab, question: str, id: Any = None) -> tuple[str, Upd
 
 async def logged(bus: Bus) -> list[dict[str, Any]]:
     entries = await bus.connection.command("XRANGE", keys.LINES, "-", "+")
-    return [orjson.loads(dict(zip(fields[::2], fields[1::2], strict=True))[b"line"]) for _, fields in entries]
+    return [orjson.loads(fields[b"line"]) for _, fields in entries]
 
 
 def hint(tab: ArenaTab, told: Updates) -> str:
@@ -179,7 +180,7 @@ async def test_a_lone_model_is_told_that_it_needs_another(tab: ArenaTab, desk: D
         await desk.roster.refresh()
         _, told = await fought(tab, "good morning")
         assert "only ant is served. Start another with queuechat worker" in hint(tab, told)
-        assert tab.stage.box not in told
+        assert told[tab.stage.box]["value"]["text"] == "good morning"
 
 
 async def test_a_model_without_votes_comes_first_where_that_is_asked(bus: Bus, desk: Desk) -> None:
@@ -203,6 +204,37 @@ async def test_a_question_with_an_image_is_for_models_that_see(tab: ArenaTab, de
             await desk.roster.refresh()
             duel = await tab.begin(STRANGER, picture)
             assert sorted(duel.models) == ["eye", "lens"]
+
+
+async def test_an_image_in_the_middle_of_a_battle_of_the_blind_asks_for_a_new_round(
+    tab: ArenaTab, rivals: tuple[Scribe, Scribe], tmp_path: Path
+) -> None:
+    id, _ = await fought(tab, "good morning")
+    file = tmp_path / "dot.png"
+    Image.new("RGB", (4, 4), "red").save(file)
+    told: Updates = {}
+    async with aclosing(tab.ask(CALLER, {"text": "and this?", "files": [str(file)]}, id)) as updates:
+        async for update in updates:
+            told |= update
+    assert "Start a new round with the image" in hint(tab, told)
+    assert told[tab.stage.box]["value"] == {"text": "and this?", "files": []}
+    assert [len(scribe.jobs) for scribe in rivals] == [1, 1]
+
+
+async def test_both_sides_are_shown_the_image(tab: ArenaTab, desk: Desk, bus: Bus, tmp_path: Path) -> None:
+    file = tmp_path / "dot.png"
+    Image.new("RGB", (4, 4), "red").save(file)
+    async with Scribe(bus, "blind"), Scribe(bus, "eye", vision=True) as eye, Scribe(bus, "lens", vision=True) as lens:
+        await desk.roster.refresh()
+        told: Updates = {}
+        async with aclosing(tab.ask(CALLER, {"text": "what is this?", "files": [str(file)]}, None)) as updates:
+            async for update in updates:
+                told |= update
+        assert open_votes(tab, told)
+        await tab.vote(told[tab.stage.kept], Choice.LEFT)
+    assert [len(scribe.jobs[0].images) for scribe in (eye, lens)] == [1, 1]
+    row = (await logged(bus))[-1]
+    assert [len(state["messages"][0][1][1]) for state in row["states"]] == [1, 1]
 
 
 async def test_a_page_that_leaves_cancels_both_sides(tab: ArenaTab, bus: Bus, rivals: tuple[Scribe, Scribe]) -> None:
