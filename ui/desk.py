@@ -22,5 +22,6 @@ class Desk:
     deadline_s: float = 600.0
     limits: Limits = field(default_factory=Limits)
     text_limit: int = 64 << 10  #: bytes of the text files of a question
+    record_chats: bool = False
     gate: Gate = field(default_factory=Gate)
     turns: Turns = field(default_factory=Turns)

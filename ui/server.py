@@ -70,7 +70,13 @@ async def _desk(settings: Settings, redis_url: str) -> AsyncIterator[Desk]:
             Board(bus, roster) as board,
         ):
             yield Desk(
-                client, roster, board, settings.deadline_s, limits=limits_of(settings), text_limit=settings.text_limit
+                client,
+                roster,
+                board,
+                settings.deadline_s,
+                limits=limits_of(settings),
+                text_limit=settings.text_limit,
+                record_chats=settings.record_chats,
             )
     finally:
         await bus.close()

@@ -24,6 +24,7 @@ from queuechat.protocol import End, Reason, Times
 from queuechat.roster import Census
 
 NO_MODEL = "No worker is running. Start one with `queuechat worker --model smollm2`."
+NOT_RECORDED = "Your vote could not be recorded: vote again in a moment."
 NO_REDIS = "Redis does not answer."
 
 
