@@ -19,8 +19,8 @@ from queuechat.settings import load
 from tests.ui.scribe import Scribe, echo
 from ui.server import serve
 
-_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-_FLAGS += ["--disable-component-update", "--disable-sync"]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
 
 expect.set_options(timeout=20_000)  # a loaded machine is slow, not wrong
 
@@ -74,7 +74,7 @@ async def browser() -> AsyncIterator[Browser]:
     if path is None:
         pytest.skip("no chromium on PATH: the page cannot be driven")
     async with async_playwright() as playwright:
-        opened = await playwright.chromium.launch(executable_path=path, args=_FLAGS)
+        opened = await playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield opened
         await opened.close()
 

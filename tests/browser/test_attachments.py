@@ -28,9 +28,9 @@ NOISE = FilePayload(name="noise.bin", mimeType="application/octet-stream", buffe
 
 
 @pytest.fixture
-async def seer(scribe: Scribe, redis_url: str) -> AsyncIterator[Scribe]:
+async def viewer(scribe: Scribe, redis_url: str) -> AsyncIterator[Scribe]:
     bus = await Bus(f"{redis_url}/6").open()
-    async with Scribe(bus, "seer", script=lambda _: "A red card.", vision=True) as worker:
+    async with Scribe(bus, "viewer", script=lambda _: "A red card.", vision=True) as worker:
         yield worker
     await bus.close()
 
@@ -45,17 +45,17 @@ def left_behind() -> list[Path]:
 
 
 async def test_a_model_is_shown_a_picture_and_read_a_file_and_the_server_keeps_neither(
-    open_page: NewPage, seer: Scribe
+    open_page: NewPage, viewer: Scribe
 ) -> None:
     page = await open_page()
-    await choose(page, "seer")
-    await expect(page.locator("#qc-model input")).to_have_value("seer · sees images")
+    await choose(page, "viewer")
+    await expect(page.locator("#qc-model input")).to_have_value("viewer · sees images")
     await attach(page, RED, NOTES)
     assert len(left_behind()) == 2
     await ask(page, "What is it?")
     await settled(page, 1)
     assert left_behind() == []
-    (job,) = seer.jobs
+    (job,) = viewer.jobs
     assert base64.b64decode(job.images[0]).startswith(b"\x89PNG")
     assert (job.messages or [])[0]["content"] == [
         {"type": "image"},
@@ -79,21 +79,21 @@ async def test_what_is_neither_image_nor_text_is_refused_before_anything_is_aske
 
 
 async def test_a_model_that_reads_text_only_says_who_takes_images_and_the_question_can_go_there(
-    open_page: NewPage, seer: Scribe
+    open_page: NewPage, viewer: Scribe
 ) -> None:
     page = await open_page()
     await attach(page, RED)
     await ask(page, "")
-    await expect(page.locator(".qc-note")).to_contain_text("smollm2 reads text only. Images are taken by seer")
-    await choose(page, "seer")
+    await expect(page.locator(".qc-note")).to_contain_text("smollm2 reads text only. Images are taken by viewer")
+    await choose(page, "viewer")
     await page.get_by_label("Retry").click()
     await settled(page, 1)
     await expect(page.locator(".bot.message")).to_contain_text("A red card.")
 
 
-async def test_a_picture_can_be_pasted(open_page: NewPage, seer: Scribe) -> None:
+async def test_a_picture_can_be_pasted(open_page: NewPage, viewer: Scribe) -> None:
     page = await open_page()
-    await choose(page, "seer")
+    await choose(page, "viewer")
     await page.locator("#qc-box textarea").evaluate(
         """(area, text) => {
             const file = new File([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], "clip.png", { type: "image/png" });
@@ -106,7 +106,7 @@ async def test_a_picture_can_be_pasted(open_page: NewPage, seer: Scribe) -> None
     await expect(page.locator("#qc-box .thumbnail-item")).to_have_count(1)
     await ask(page, "What is it?")
     await settled(page, 1)
-    assert len(seer.jobs[0].images) == 1
+    assert len(viewer.jobs[0].images) == 1
 
 
 async def test_a_real_model_sees_what_is_uploaded(
@@ -138,3 +138,15 @@ async def seen(page: Page, color: str) -> str:
     await ask(page, "What is in the picture?")
     await settled(page, 1)
     return await page.locator(".bot.message .message").first.inner_text()
+
+
+async def test_a_file_over_the_limit_is_not_let_in_and_no_other_file_is_let_out(
+    open_page: NewPage, address: str
+) -> None:
+    page = await open_page()
+    large = FilePayload(name="large.txt", mimeType="text/plain", buffer=b"x" * ((8 << 20) + 1))
+    refused = await page.request.post(f"{address}gradio_api/upload", multipart={"files": large})
+    assert refused.status == 413
+    assert left_behind() == []
+    for path in (__file__, "/etc/passwd"):
+        assert (await page.request.get(f"{address}gradio_api/file={path}")).status in (403, 404)
