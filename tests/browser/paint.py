@@ -1,5 +1,6 @@
-"""How fast the page is: `python -m tests.browser.paint` prints when it is first painted, and how well it answers to keys
-while a long answer is written at 100 tokens a second. Figures of this machine, on loopback, with a prepared worker."""
+"""How fast the page is: `python -m tests.browser.paint` prints when it is first painted, and how well it answers to
+keys while a long answer is written at 100 tokens a second. On loopback, with a prepared worker, on this machine.
+"""
 
 from __future__ import annotations
 

@@ -96,7 +96,8 @@ async def test_a_picture_can_be_pasted(open_page: NewPage, viewer: Scribe) -> No
     await choose(page, "viewer")
     await page.locator("#qc-box textarea").evaluate(
         """(area, text) => {
-            const file = new File([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], "clip.png", { type: "image/png" });
+            const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+            const file = new File([bytes], "clip.png", { type: "image/png" });
             const held = new DataTransfer();
             held.items.add(file);
             area.dispatchEvent(new ClipboardEvent("paste", { clipboardData: held, bubbles: true, cancelable: true }));
