@@ -32,12 +32,13 @@
     for (const one of all) one.tabIndex = one === tab ? 0 : -1; // as a list of tabs is walked: one stop, then arrows
     tab.scrollIntoView({ block: "nearest", inline: "center" });
     name(tab, all);
-    requestAnimationFrame(look);
+    firstLook();
   };
 
-  const look = () => {
-    if (!document.hidden) document.querySelector(`#qc-look-${document.documentElement.dataset.tab}`)?.click();
-  };
+  const button = () => document.querySelector(`#qc-look-${document.documentElement.dataset.tab}`);
+  const look = () => document.hidden || button()?.click();
+  // What a tab holds is put into the page when it is first chosen, a moment later.
+  const firstLook = (tries = 20) => (button() ? look() : tries && setTimeout(firstLook, 50, tries - 1));
   setInterval(look, LOOK_MS);
   document.addEventListener("visibilitychange", look);
 
