@@ -18,11 +18,9 @@
     const first = tab === all[0];
     document.title = first ? TITLE : `${tab.textContent.trim()} · ${TITLE}`;
     if (asked(all) === tab) return;
-    const others = location.search.slice(1).split("&").filter((word) => {
-      const key = decodeURIComponent(word.split("=")[0]);
-      return key && key !== "model" && !all.some((one) => slug(one) === key);
-    });
-    const words = (first ? others : [slug(tab), ...others]).join("&");
+    const others = new URLSearchParams(location.search);
+    for (const word of ["model", ...all.map(slug)]) others.delete(word);
+    const words = [first ? "" : slug(tab), `${others}`.replace(/=(?=&|$)/g, "")].filter(Boolean).join("&");
     history.replaceState(history.state, "", location.pathname + (words && `?${words}`) + location.hash);
   };
 
