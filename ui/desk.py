@@ -20,8 +20,9 @@ class Desk:
     roster: Roster
     board: Board
     deadline_s: float = 600.0
+    api_port: int = 8000  #: of the API, where it runs beside the page
+    record_chats: bool = False
     limits: Limits = field(default_factory=Limits)
     text_limit: int = 64 << 10  #: bytes of the text files of a question
-    record_chats: bool = False
     gate: Gate = field(default_factory=Gate)
     turns: Turns = field(default_factory=Turns)

@@ -60,7 +60,7 @@ def _numbers(sight: Sight) -> str:
         ("Waiting", f"{depth.waiting:,}"),
         ("Running", f"{depth.running:,}"),
         ("Batch", f"{depth.bulk_waiting:,}"),
-        ("Oldest waits", wording.seconds(depth.oldest_ms / 1000) if depth.waiting else "–"),
+        ("Oldest", wording.seconds(depth.oldest_ms / 1000) if depth.waiting else "–"),
         ("Arrive", _rate(now.came_per_s)),
         ("Served", _rate(sight.ended_per_s)),
         ("Your wait", _wait(sight)),
@@ -70,7 +70,7 @@ def _numbers(sight: Sight) -> str:
 
 def _wait(sight: Sight) -> str:
     if not sight.model.live:
-        return "no worker"
+        return "–"
     return "?" if sight.depth.eta_s is None else wording.seconds(sight.depth.eta_s) if sight.depth.eta_s else "none"
 
 
@@ -111,7 +111,7 @@ def _worker(hand: Hand) -> str:
     card = hand.card
     share = min(card.running / card.capacity, 1) if card.capacity else 0.0
     where = " · ".join(filter(None, [card.device, card.quantization, card.host]))
-    odd = [card.state] if card.state != "ready" else []
+    odd: list[str] = [card.state] if card.state != "ready" else []
     odd += [wording.count(card.restarts, "restart")] if card.restarts else []
     return (
         f'<li><span class="id">{escape(card.id)}</span><span class="where">{escape(where)}</span>'
