@@ -21,7 +21,7 @@ QueuechatError
 │   ├── ModelNotFound
 │   ├── RequestNotFound
 │   ├── FileMissing
-│   ├── BatchNotFound
+│   ├── BatchNotFound | BattleNotFound (queuechat.battles)
 │   └── ResponseNotFound
 ├── Refused                        not now; ask again after `retry_after` seconds
 │   ├── QueueFull

@@ -38,6 +38,10 @@
     qc:batches              zset     all batches by creation (ms)                     -
     qc:open_batches         zset     batches that have not ended, by creation (ms)    until the end
     qc:response:<id>        hash     what a response was asked, and its outcome       a day (a setting)
+    qc:{arena}:battle:<id>  hash     a battle, and its vote                           a day after its last turn
+    qc:{arena}:lines        stream   votes and conversations, for the log files       until they are in a file
+    qc:{arena}:line:<id>    string   that line was added: a repeat adds no other      an hour
+    qc:{arena}:writer       string   who writes the log files now                     5 s, renewed as it writes
     qc:background           zset     arq's queue: steps that wait, by when            until run
     qc:background:<host>    string   arq's sign that the host's background process lives  3 s, renewed every 2 s
     arq:*                   string   arq's own: a step, that it runs, its tries       a day at most
@@ -62,6 +66,7 @@ MODEL_S = 24 * 3600
 DEPTH_MS = 5_000
 BATCH_S = 30 * 24 * 3600  #: an ended batch is kept for so long
 LOG_S = 15 * 60  #: an ended log is kept for so long, or as its response
+LINE_MS = 3_600_000  #: a log line that is added again within so long is the same one
 HOLD_MS = 10_000  #: a request whose server died takes a place of its key for so long
 
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
@@ -193,10 +198,20 @@ def response(id: str) -> str:
     return f"qc:response:{id}"
 
 
+def battle(id: str) -> str:
+    return f"qc:{{arena}}:battle:{id}"
+
+
+def line(id: str) -> str:
+    return f"qc:{{arena}}:line:{id}"
+
+
 def background(host: str) -> str:
     return f"qc:background:{host}"
 
 
+LINES = "qc:{arena}:lines"
+WRITER = "qc:{arena}:writer"
 MODELS = "qc:models"
 WORKERS = "qc:workers"
 API_KEYS = "qc:keys"

@@ -6,17 +6,35 @@ Each file in `assets` is part of every page: style sheets and scripts, in the or
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.resources import files
 
 import gradio as gr
 
+from ui.about import tab as about
 from ui.chat import tab as chat
 from ui.desk import Desk
 from ui.gate import corner
+from ui.queues import tab as queues
 from ui.talk import view
 from ui.theme import calm
 
-TABS: list[tuple[str, Callable[[Desk, gr.Blocks, gr.Timer], None]]] = [("Chat", chat.build)]
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """One tab: `?<slug>` in the address opens it, `build` puts its components into the Blocks that are being built."""
+
+    slug: str
+    label: str
+    build: Callable[[Desk, gr.Blocks, gr.Timer], None]
+
+
+#: In the order of the page; the first is what the bare address opens. `frame.js` knows "direct": `?model=` opens it.
+TABS: list[Tab] = [
+    Tab("direct", "Chat", chat.build),
+    Tab("queues", "Queues", queues.build),
+    Tab("about", "About", about.build),
+]
 
 _REFRESH_S = 2.0
 
@@ -56,13 +74,11 @@ def mount_options() -> dict[str, object]:
 
 
 def _build_tabs(desk: Desk, blocks: gr.Blocks, clock: gr.Timer) -> None:
-    if len(TABS) == 1:
-        TABS[0][1](desk, blocks, clock)
-        return
-    with gr.Tabs(elem_id="qc-tabs"):
-        for name, build in TABS:
-            with gr.Tab(name):
-                build(desk, blocks, clock)
+    # "wrap": a phone scrolls its tabs sideways (frame.css); Gradio's own menu would hide some of them.
+    with gr.Tabs(elem_id="qc-tabs", overflow_behavior="wrap"):
+        for tab in TABS:
+            with gr.Tab(tab.label, id=tab.slug, elem_id=f"qc-tab-{tab.slug}"):
+                tab.build(desk, blocks, clock)
 
 
 def _status(desk: Desk) -> str:

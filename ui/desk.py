@@ -19,5 +19,7 @@ class Desk:
     roster: Roster
     board: Board
     deadline_s: float = 600.0
+    api_port: int = 8000  #: of the API, where it runs beside the page
+    record_chats: bool = False
     gate: Gate = field(default_factory=Gate)
     turns: Turns = field(default_factory=Turns)

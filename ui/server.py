@@ -24,7 +24,7 @@ from queuechat.settings import Settings
 from ui.app import build_app, mount_options
 from ui.board import Board
 from ui.desk import Desk
-from ui.gate.opening import Entrance, open_entrance
+from ui.gate.opening import Entrance, an_entrance
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +68,18 @@ async def _desk(settings: Settings, redis_url: str) -> AsyncIterator[tuple[Desk,
             Client(bus, queue_limit=settings.queue_limit, grace_s=settings.grace_s) as client,
             Roster(bus) as roster,
             Board(bus, roster, unlisted=_guard(settings)) as board,
+            an_entrance(settings, bus, client, roster) as entrance,
         ):
-            entrance = await open_entrance(settings, bus, client, roster)
-            try:
-                yield Desk(client, roster, board, deadline_s=settings.deadline_s, gate=entrance.gate), entrance
-            finally:
-                await entrance.gate.close()
+            desk = Desk(
+                client,
+                roster,
+                board,
+                deadline_s=settings.deadline_s,
+                api_port=settings.api_port,
+                record_chats=settings.record_chats,
+                gate=entrance.gate,
+            )
+            yield desk, entrance
     finally:
         await bus.close()
 

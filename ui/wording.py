@@ -40,6 +40,14 @@ def seconds(value: float) -> str:
     return f"{round(value)} s" if value < 120 else f"{round(value / 60)} min"
 
 
+def ago(value: float) -> str:
+    """How long ago, in seconds, in words."""
+    for noun, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if value >= size:
+            return f"{count(round(value / size), noun)} ago"
+    return "just now"
+
+
 def status_line(census: Census, waiting: int, running: int) -> str:
     """The header's line: what is served, by how many, and how busy they are."""
     models, workers = count(len(census.live), "model"), count(len(census.workers), "worker")

@@ -39,6 +39,7 @@ HOMES = {
     "batch": ("batch",),
     "asking": ("chat", "cancel"),
     "looking": ("ps", "queues", "models", "config"),
+    "top": ("top",),
     "jobs": ("jobs",),
     "dead": ("dead",),
     "keys": ("keys",),

@@ -189,11 +189,13 @@ class _ChatTab:
     def restore(self, kept: Any) -> list[view.Message]:
         return view.messages(restore(kept))
 
-    def refresh(self, chosen: str | None, known: list[str] | None) -> tuple[Any, Any, Any]:
+    def refresh(self, request: gr.Request, chosen: str | None, known: list[str] | None) -> tuple[Any, Any, Any]:
         """The model list follows the live workers; a page is only touched when something has changed."""
         names = self._desk.board.models
         if known == names:
             return gr.skip(), gr.skip(), gr.skip()
+        if known is None and (asked := request.query_params.get("model")):  # the page was opened with ?model=…
+            chosen = self._desk.board.named(asked)
         choice = chosen if chosen in names else _first(names)
         return gr.update(choices=names, value=choice), names, view.hint("" if names else wording.NO_MODEL)
 

@@ -15,7 +15,7 @@ from queuechat.roster import Roster
 @dataclass(frozen=True, slots=True)
 class Desk:
     """One per process. `parts` is the folder for results of batches that still run; all processes share it.
-    `line_limit` is for bytes of a request."""
+    `line_limit` is for bytes of a request. `arena` is the folder of the log files of votes and conversations."""
 
     bus: Bus
     chores: Chores
@@ -26,3 +26,4 @@ class Desk:
     window: int
     reasoning_field: str
     line_limit: int
+    arena: Path
