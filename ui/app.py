@@ -14,6 +14,7 @@ import gradio as gr
 from ui.about import tab as about
 from ui.chat import tab as chat
 from ui.desk import Desk
+from ui.gate import corner
 from ui.queues import tab as queues
 from ui.talk import view
 from ui.theme import calm
@@ -49,6 +50,7 @@ def build_app(desk: Desk) -> gr.Blocks:
         with gr.Row(elem_id="qc-header"):
             gr.HTML(_asset("brand.html"), elem_id="qc-brand", container=False, padding=False)
             status = gr.HTML(_status(desk), elem_id="qc-status", container=False, padding=False)
+            corner.build(blocks)
         _build_tabs(desk, blocks, clock)
         for event in (clock.tick, blocks.load):
             event(lambda: _status(desk), outputs=status, queue=False, show_progress="hidden", api_visibility="private")

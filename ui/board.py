@@ -18,8 +18,10 @@ log = logging.getLogger(__name__)
 class Board:
     """Live models, how busy they are and have been. Reading it costs nothing, however many pages are open."""
 
-    def __init__(self, bus: Bus, roster: Roster):
+    def __init__(self, bus: Bus, roster: Roster, *, unlisted: str = ""):
+        """The model `unlisted` (a guard) is not offered to anybody."""
         self._bus = bus
+        self._unlisted = unlisted
         self._roster = roster
         self._beat = Periodic(self.refresh, "board")
         self.watch = Watch()
@@ -36,7 +38,8 @@ class Board:
     @property
     def models(self) -> list[str]:
         """Names of live models that chat."""
-        return sorted(model.card.name for model in self._roster.census.live if model.card.chats)
+        chatting = (model.card for model in self._roster.census.live if model.card.chats)
+        return sorted(card.name for card in chatting if self._unlisted not in (card.name, *card.aliases))
 
     def named(self, name: str) -> str | None:
         """The live model of that name or alias."""

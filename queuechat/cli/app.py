@@ -43,6 +43,7 @@ HOMES = {
     "jobs": ("jobs",),
     "dead": ("dead",),
     "keys": ("keys",),
+    "people": ("people",),
     "usage": ("usage",),
     "bench": ("bench",),
     "checking": ("doctor", "audit", "healthcheck", "load-functions"),

@@ -43,8 +43,8 @@ class Moderation:
         self._passed: OrderedDict[bytes, None] = OrderedDict()
 
     async def check(self, said: Sequence[Passage], person: str) -> None:
-        """Judge what of a conversation has not been judged before: a browser brings the whole of it each time, and could
-        have changed any of it.
+        """Judge what of a conversation has not been judged before: a browser brings the whole of it each time, and
+        could have changed any of it.
 
         Raises:
             ContentFlagged: it must not be sent.

@@ -1,4 +1,4 @@
-"""Terms of use: a Markdown file, and the door's two answers about it. A browser that has accepted keeps its hash."""
+"""Terms of use: a Markdown file. A browser that has accepted them keeps their hash in a cookie."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 
 from queuechat.errors import Misconfigured
+
+COOKIE = "queuechat-terms"
 
 # Tags are shown and not obeyed, links lead to http, https or mail only, and images would ask other machines.
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
