@@ -102,7 +102,7 @@ class Rates:
             args = (rpm, 0, question, 0, _MINUTE_MS, "")
             wait_ms, *_ = await self._bus.connection.call("qc1_spend", keys.rate(f"person-{person}"), *args)
             if wait_ms:
-                raise RateLimited(f"you may ask {rpm} questions a minute", retry_after=wait_ms / 1000)
+                raise RateLimited(f"you may ask {rpm} question{'s' * (rpm > 1)} a minute", retry_after=wait_ms / 1000)
 
     async def try_password(self, address: str, limit: int) -> None:
         """Somebody is about to try a password; right ones count as well, so that a guess after too many is not even

@@ -55,6 +55,10 @@ class Settings(BaseSettings):
         default_factory=lambda data: data.get("state_dir", _state_dir()) / "files",
         description="content of uploaded files and results of batches; the same for API and background",
     )
+    people_file: Path = Field(
+        default_factory=lambda data: data.get("state_dir", _state_dir()) / "people",
+        description="who may log in at the page, written by: queuechat people",
+    )
     arena_dir: Path = Field(
         default_factory=lambda data: data.get("state_dir", _state_dir()) / "arena",
         description="log files of votes and conversations; the same for all background processes",
@@ -64,10 +68,6 @@ class Settings(BaseSettings):
     )
     record_chats: bool = Field(
         False, description="log the conversations of the Chat tab as well; those of the arena and all votes always are"
-    )
-    people_file: Path = Field(
-        default_factory=lambda data: data.get("state_dir", _state_dir()) / "people",
-        description="who may log in at the page, written by: queuechat people",
     )
 
     host: str = Field("127.0.0.1", description="address the API or UI listens on")
@@ -132,7 +132,7 @@ class Settings(BaseSettings):
     ui_login_tries: int = Field(20, ge=0, description="logins a minute from one address; 0: any number")
     ui_terms: Path | None = Field(None, description="Markdown file with terms that must be accepted before asking")
     ui_rpm: int = Field(60, ge=0, description="questions a minute of one person at the page; 0: any number")
-    ui_question_limit: int = Field(100_000, ge=0, description="characters of a question at the page; 0: any number")
+    ui_question_limit: int = Field(80_000, ge=0, description="characters of a question with its files; 0: any number")
     ui_conversation_limit: int = Field(400_000, ge=0, description="characters of a conversation; 0: any number")
     ui_turn_limit: int = Field(50, ge=0, description="questions of a conversation at the page; 0: any number")
     ui_moderation: Literal["off", "endpoint", "guard"] = Field(

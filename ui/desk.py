@@ -21,10 +21,10 @@ class Desk:
     roster: Roster
     board: Board
     deadline_s: float = 600.0
+    api_port: int = 8000  #: of the API, where it runs beside the page
+    record_chats: bool = False
     limits: Limits = field(default_factory=Limits)
     text_limit: int = 64 << 10  #: bytes of the text files of a question
     gate: Gate = field(default_factory=Gate)
     pairs: Pairs = field(default_factory=Pairs)  #: who meets whom in the arena
-    api_port: int = 8000  #: of the API, where it runs beside the page
-    record_chats: bool = False
     turns: Turns = field(default_factory=Turns)

@@ -26,7 +26,7 @@ from ui.app import build_app, mount_options
 from ui.arena.pairing import read_pairs
 from ui.board import Board
 from ui.desk import Desk
-from ui.gate.opening import Entrance, open_entrance
+from ui.gate.opening import Entrance, an_entrance
 from ui.uploads import private_folder
 
 log = logging.getLogger(__name__)
@@ -57,9 +57,8 @@ async def serve(settings: Settings, redis_url: str, stop: asyncio.Event) -> None
     with _listen(settings.host, settings.ui_port) as listener:
         async with _desk(settings, redis_url) as (desk, entrance):
             private_folder()
-            blocks = build_app(desk)
-            limit = max(settings.image_limit, settings.text_limit)
-            beside, options = Starlette(routes=entrance.routes), mount_options(limit)
+            blocks, options = build_app(desk), mount_options(max(settings.image_limit, settings.text_limit))
+            beside = Starlette(routes=entrance.routes)
             app = gr.mount_gradio_app(beside, blocks, "/", auth_dependency=entrance.known, **options)
             _tell(listener, settings)
             await _serve_until(stop, app, entrance.guarded(app), listener, desk)
@@ -74,24 +73,21 @@ async def _desk(settings: Settings, redis_url: str) -> AsyncIterator[tuple[Desk,
             Client(bus, queue_limit=settings.queue_limit, grace_s=settings.grace_s) as client,
             Roster(bus) as roster,
             Board(bus, roster, unlisted=_guard(settings)) as board,
+            an_entrance(settings, bus, client, roster) as entrance,
         ):
-            entrance = await open_entrance(settings, bus, client, roster)
             desk = Desk(
                 client,
                 roster,
                 board,
                 deadline_s=settings.deadline_s,
+                api_port=settings.api_port,
                 limits=limits_of(settings),
                 text_limit=settings.text_limit,
+                record_chats=settings.record_chats,
                 gate=entrance.gate,
                 pairs=pairs,
-                api_port=settings.api_port,
-                record_chats=settings.record_chats,
             )
-            try:
-                yield desk, entrance
-            finally:
-                await entrance.gate.close()
+            yield desk, entrance
     finally:
         await bus.close()
 

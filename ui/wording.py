@@ -26,6 +26,7 @@ from queuechat.protocol import End, Reason, Times
 from queuechat.roster import Census
 
 NO_MODEL = "No worker is running. Start one with `queuechat worker --model smollm2`."
+NOT_RECORDED = "Your vote could not be recorded: vote again in a moment."
 NO_REDIS = "Redis does not answer."
 BLIND_BATTLE = "These two read text only. Start a new round with the image: it is given to models that take images."
 VOTED_BEFORE = "An earlier vote of yours had been counted already; it stays."

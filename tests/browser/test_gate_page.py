@@ -111,6 +111,6 @@ async def test_a_limit_is_told_beside_the_question_and_the_question_stays(browse
         await ask(page, "good morning")
         await settled(page, 1)
         await ask(page, "good evening")
-        await expect(page.locator(".qc-note").last).to_contain_text("You may ask 1 questions a minute. Ask again in")
+        await expect(page.locator(".qc-note").last).to_contain_text("You may ask 1 question a minute. Ask again in")
         await expect(page.locator(".user.message").last).to_contain_text("good evening")
         await photograph(page, "limits")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -11,11 +12,12 @@ from typing import Any
 
 import gradio as gr
 
+from queuechat.battles import Event
 from queuechat.errors import QueuechatError
 from ui import uploads, wording
-from ui.chat import controls, shelf
+from ui.chat import controls, recording, shelf
 from ui.desk import Desk
-from ui.gate.people import visit_of
+from ui.gate.people import person_of, visit_of
 from ui.talk import view
 from ui.talk.attaching import attached
 from ui.talk.exchange import Exchange
@@ -47,7 +49,7 @@ class _ChatTab:
                 self.options = controls.settings()
 
     def _build_talk(self) -> None:
-        self.bot = controls.chatbot(votes=False)
+        self.bot = controls.chatbot(votes=self._desk.record_chats)
         with gr.Column(elem_id="qc-composer"):
             self.hint = gr.HTML("", elem_id="qc-hint", container=False, padding=False)
             self.box = controls.composer()
@@ -85,6 +87,8 @@ class _ChatTab:
         self.bot.retry(self.retry, asked, shown, **turn)
         self.bot.edit(self.edit, asked, shown, **turn)
         self.box.stop(self.stop, **_AT_ONCE)
+        if self._desk.record_chats:
+            self.bot.like(self.judge, self.shelf, self.hint, **_AT_ONCE)
 
     def _wire_shelf(self, blocks: gr.Blocks) -> None:
         gr.on([self.new.click, self.bot.clear], None, js=shelf.BEGIN, api_visibility="private")
@@ -134,7 +138,7 @@ class _ChatTab:
     ) -> AsyncIterator[dict[Any, Any]]:
         """A question in other words; what came after it is left behind."""
         conversation = shelf.conversation_of(kept)
-        place, text = view.place_of(conversation, edited.index), view.typed(str(edited.value)).strip()
+        place, text = view.place_of(conversation, edited.index, question=True), view.typed(str(edited.value)).strip()
         if place is None or not text:
             yield {self.bot: view.messages(conversation)}
             return
@@ -149,6 +153,7 @@ class _ChatTab:
         if not conversation or self._desk.turns.busy(page):
             yield {self.box: gr.skip()}
             return
+        began = time.time()
         with self._desk.turns.begin(page) as stop:
             options = controls.options_of(model, *settings)
             async with aclosing(reply(self._desk, conversation, options, stop, visit_of(request))) as frames:
@@ -165,12 +170,26 @@ class _ChatTab:
             # Who goes to another conversation waits for the end of this `with`, and so for these to be kept.
             yield {self.shelf: shelf.kept_as(name, [*before, frame.exchange]), **self._shown(before, frame)}
         yield {self.box: gr.update(submit_btn=True, stop_btn=False)}
+        if self._desk.record_chats:
+            talk = recording.Talk(name, [*before, frame.exchange], person_of(request))
+            await recording.answered(self._desk.client.bus, talk, options, began)
 
     def _shown(self, before: list[Exchange], frame: Frame) -> dict[Any, Any]:
         return {self.bot: view.messages([*before, frame.exchange], pending=frame.pending, live=frame.live)}
 
     def stop(self, request: gr.Request) -> None:
         self._desk.turns.stop(request.session_hash)
+
+    async def judge(self, request: gr.Request, liked: gr.LikeData, kept: Any) -> str:
+        """A vote on an answer, or a flag."""
+        conversation = shelf.conversation_of(kept)
+        place = view.place_of(conversation, liked.index)
+        if place is None or not conversation[place].answer or liked.liked == "":
+            return ""
+        event = {True: Event.UPVOTE, False: Event.DOWNVOTE}.get(liked.liked, Event.FLAG)
+        talk = recording.Talk(shelf.name_of(kept), conversation[: place + 1], person_of(request))
+        recorded = await recording.judged(self._desk.client.bus, talk, event)
+        return view.hint("" if recorded else wording.NOT_RECORDED)
 
     async def leave(self, request: gr.Request) -> str:
         """End what is being written: another conversation is about to be shown."""

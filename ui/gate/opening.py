@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -39,7 +40,8 @@ class Entrance:
     known: Callable[[Request], str | None] | None
 
 
-async def open_entrance(settings: Settings, bus: Bus, client: Client, roster: Roster) -> Entrance:
+@contextlib.asynccontextmanager
+async def an_entrance(settings: Settings, bus: Bus, client: Client, roster: Roster) -> AsyncIterator[Entrance]:
     """Raises Misconfigured when what the settings name cannot be used, BusUnavailable when Redis does not answer."""
     seal, rates = await open_seal(bus), Rates(bus)
     login = _login(settings, seal)
@@ -59,7 +61,10 @@ async def open_entrance(settings: Settings, bus: Bus, client: Client, roster: Ro
     def guarded(app: ASGIApp) -> ASGIApp:
         return Porch(Door(app, seal, login), settings.ui_proxies, header)
 
-    return Entrance(gate, pages.routes(), guarded, _named if login else None)
+    try:
+        yield Entrance(gate, pages.routes(), guarded, _named if login else None)
+    finally:
+        await gate.close()
 
 
 def _named(request: Request) -> str | None:

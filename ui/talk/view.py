@@ -78,16 +78,22 @@ def _outside_code(text: str, change: Callable[[str], str]) -> str:
     return "".join(part if index % 2 else change(part) for index, part in enumerate(_CODE.split(text)))
 
 
-def place_of(conversation: Sequence[Exchange], index: Any) -> int | None:
-    """The place of the exchange whose question is the message of that index; None when it is none."""
-    message = index[0] if isinstance(index, list | tuple) else index
-    at = -1
+def places(conversation: Sequence[Exchange]) -> list[tuple[int, bool]]:
+    """Of each message that is shown: the place of its exchange, and whether it is the question."""
+    found: list[tuple[int, bool]] = []
     for place, exchange in enumerate(conversation):
-        at += len(_asked(exchange))
-        if at == message:
-            return place
-        at += len(_said(exchange, settled=True))
-    return None
+        asked, said = len(_asked(exchange)), len(_said(exchange, settled=True))
+        found += [(place, number == asked - 1) for number in range(asked)] + [(place, False)] * said
+    return found
+
+
+def place_of(conversation: Sequence[Exchange], index: Any, *, question: bool = False) -> int | None:
+    """The place of the exchange that the message of an index belongs to; None when there is none, or when it is to be
+    a question and is not."""
+    found, number = places(conversation), index[0] if isinstance(index, list | tuple) else index
+    if not isinstance(number, int) or not 0 <= number < len(found) or (question and not found[number][1]):
+        return None
+    return found[number][0]
 
 
 def _shy(text: str) -> str:

@@ -27,7 +27,7 @@ _NAMES: dict[Pane, Callable[[Any], str]] = {
     Pane.WORKERS: lambda hand: hand.card.id,
     Pane.JOBS: lambda job: job.id,
 }
-HELP = "Tab pane · ↑↓ row · ←→ sort by · r turn round · c cancel a job · d drain a worker · q quit"
+HELP = "q quit · Tab table · ↑↓ row · ←→ sort · r turn round · c cancel job · d drain worker"
 
 
 @dataclass(frozen=True, slots=True)

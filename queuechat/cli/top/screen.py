@@ -50,7 +50,7 @@ def _head(sights: Sequence[Sight], away: str) -> Text:
     workers = {worker.id for sight in sights for worker in sight.model.workers}
     speed = sum(sight.now.tokens_per_s for sight in sights)
     facts = [
-        f"{len(sights)} models",
+        f"{sum(sight.model.live for sight in sights)} models",
         f"{len(workers)} workers",
         f"{sum(depth.waiting + depth.bulk_waiting for depth in depths)} waiting",
         f"{sum(depth.running for depth in depths)} running",

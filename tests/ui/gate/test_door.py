@@ -211,13 +211,8 @@ async def test_a_program_that_calls_the_pages_own_endpoint_meets_the_same_gate(
     terms = tmp_path / "terms.md"
     terms.write_text("Be kind.")
     async with a_judge() as judge, Scribe(bus, "m") as scribe:
-        rules = {
-            "ui_moderation": "endpoint",
-            "ui_moderation_url": judge.url,
-            "ui_question_limit": 20,
-            "ui_turn_limit": 2,
-        }
-        async with a_site(url, ui_terms=terms, ui_rpm=3, ui_question_limit=20, **rules) as site:
+        judged = {"ui_moderation": "endpoint", "ui_moderation_url": judge.url}
+        async with a_site(url, ui_terms=terms, ui_rpm=3, ui_question_limit=20, ui_turn_limit=2, **judged) as site:
             assert "terms of use" in await site.ask("hello")
             shown = (await site.http.get("/terms")).json()
             assert shown["html"] == "<p>Be kind.</p>\n"

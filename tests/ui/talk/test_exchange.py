@@ -134,8 +134,9 @@ def test_tags_in_a_question_are_shown_and_come_back_as_they_were_typed(typed: st
 def test_a_message_is_found_to_be_the_question_of_its_exchange() -> None:
     conversation = [Exchange("a", "b", "f", thoughts="t"), Exchange("c", images=(RED,)), Exchange("d")]
     shown = view.messages(conversation)
-    found = {n: view.place_of(conversation, n) for n in range(len(shown))}
+    found = {n: view.place_of(conversation, n, question=True) for n in range(len(shown))}
     assert {shown[n]["content"]: place for n, place in found.items() if place is not None} == {"a": 0, "c": 1, "d": 2}
+    assert [view.place_of(conversation, n) for n in (1, 3, 4, 99, None)] == [0, 0, 1, None, None]
 
 
 def test_a_frame_is_pending_then_live_then_settled() -> None:
