@@ -55,8 +55,10 @@ def clean_battles(
     voters and second lines of one battle. Voters get pseudonyms that are new with each run.
     """
     files, tally = _files(sources), battles.Tally()
-    rules = battles.Rules(mode, frozenset(exclude or ()), _banned(ban_file))
-    _write(battles.each_battle(files, rules, tally), output)
+    _write(
+        battles.each_battle(files, tally, mode=mode, exclude=frozenset(exclude or ()), banned=_banned(ban_file)),
+        output,
+    )
     counts = {"votes": tally.votes, "kept": tally.kept, "anonymous": tally.anonymous, "dropped": dict(tally.dropped)}
     _tell(counts, tally.faults, output, as_json, f"{tally.kept} of {tally.votes} votes")
 
@@ -112,7 +114,6 @@ def _files(sources: list[Path] | None) -> list[Path]:
     folder = settings(log_level="warning").arena_dir
     places = sources or [folder]
     files = [file for place in places for file in (log_files(place) if place.is_dir() else [place])]
-    files = [file for file in files if file.exists()]
     if not files:
         where = ", ".join(map(str, places))
         raise InvalidRequest(f"no log file (*-conv.json) in {where}: `queuechat background` writes them")

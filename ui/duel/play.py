@@ -8,11 +8,11 @@ from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 
+from queuechat.cleaning.words import IDENTITIES, names_one_of, says_one_of
 from ui import wording
 from ui.desk import Desk
 from ui.duel import recording
 from ui.duel.duel import Duel
-from ui.duel.leaks import leaks
 from ui.duel.merging import together
 from ui.duel.scene import Scene, scene_of
 from ui.duel.tables import Tables
@@ -55,5 +55,6 @@ async def turn(
 
 def _judged(duel: Duel) -> Duel:
     """With a mark when an answer has just told who wrote it; to ask again does not undo what was read."""
-    told = duel.hidden and leaks((talk[-1].answer for talk in duel.talks), duel.models)
+    said = "\n".join(talk[-1].answer for talk in duel.talks).lower()
+    told = duel.hidden and (says_one_of(IDENTITIES, said) or names_one_of(duel.models, said))
     return replace(duel, leaked=True) if told else duel
