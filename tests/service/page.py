@@ -16,6 +16,7 @@ class Page:
     """An open page: `values` and `shown` are of the components, by their `elem_id`."""
 
     def __init__(self, url: str):
+        self.heard = bytearray()  #: every byte that came of what was done
         self._http = httpx.AsyncClient(base_url=url, timeout=_PATIENCE)
         self._session = secrets.token_hex(5)
         self._config: dict[str, Any] = {}
@@ -51,7 +52,8 @@ class Page:
         body = {"data": data, "fn_index": number, "session_hash": self._session, "event_data": None}
         if not function["queue"]:
             answer = await self._http.post("/gradio_api/run/predict", json=body)
-            self._take(function["outputs"], answer.raise_for_status().json()["data"])
+            self.heard += answer.raise_for_status().content
+            self._take(function["outputs"], answer.json()["data"])
             return
         (await self._http.post("/gradio_api/queue/join", json=body)).raise_for_status()
         await self._follow(function["outputs"])
@@ -65,6 +67,7 @@ class Page:
         query = {"session_hash": self._session}
         async with self._http.stream("GET", "/gradio_api/queue/data", params=query) as stream:
             async for line in stream.aiter_lines():
+                self.heard += line.encode()
                 if not line.startswith("data: "):
                     continue
                 said = orjson.loads(line[6:])

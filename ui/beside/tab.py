@@ -86,17 +86,14 @@ class BesideTab(DuelTab):
 
     def watch(self, blocks: gr.Blocks, clock: gr.Timer) -> None:
         """The lists follow the live models."""
-        both = list(self.stage.heads)
-        gr.on(
-            [clock.tick, blocks.load],
-            self.refresh,
-            [self.known, *both],
-            [self.known, *both, self.stage.standing],
-            **AT_ONCE,
-        )
+        read = [self.known, self.stage.kept, *self.stage.heads]
+        shown = [self.known, *self.stage.heads, self.stage.standing]
+        gr.on([clock.tick, blocks.load], self.refresh, read, shown, **AT_ONCE)
 
-    def refresh(self, known: list[str] | None, *chosen: str | None) -> tuple[Any, ...]:
+    def refresh(self, known: list[str] | None, id: Any, *chosen: str | None) -> tuple[Any, ...]:
         names = self.desk.board.models
+        if known is None and (duel := self.tables.get(id)):  # a page that comes back to its conversation
+            chosen = duel.models
         if known == names:
             return (gr.skip(),) * (2 + len(chosen))
         heads = [self._listed(name or _pick(names, side)) for side, name in enumerate(chosen)]
