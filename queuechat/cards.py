@@ -92,6 +92,13 @@ class Depth:
     finished_per_s: float = 0.0
     pace_s: float = 0.0
 
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until a request that comes now is taken, as admission reckons; None when nothing tells."""
+        if not self.waiting:
+            return 0.0
+        return round((self.waiting + 1) * self.pace_s, 1) or None
+
 
 def _known(kind: type, body: dict[str, Any]) -> dict[str, Any]:
     """A card may say more than this release knows; a job may not, since every field of it changes the answer."""

@@ -9,26 +9,29 @@ QueuechatError
 │   ├── HeadTooLarge
 │   ├── RequestTimeout             it did not come in time
 │   ├── InvalidImage               it cannot be read, or may not be fetched
+│   ├── ContentFlagged             moderation would not let it through
 │   ├── IdempotencyMismatch
 │   ├── ResumeMismatch             there is no such place in the stream
 │   ├── PreviousResponseNotFound   there is nothing to go on from
 │   └── Conflict                   what it names is not in a state for this
 ├── Unauthorized
 ├── PermissionDenied
+│   └── TermsNotAccepted           who asks at the page has not accepted its terms of use
 ├── NotFound
 │   ├── ModelNotFound
 │   ├── RequestNotFound
 │   ├── FileMissing
-│   ├── BatchNotFound
+│   ├── BatchNotFound | BattleNotFound (queuechat.battles)
 │   └── ResponseNotFound
 ├── Refused                        not now; ask again after `retry_after` seconds
 │   ├── QueueFull
 │   ├── WaitTooLong
 │   ├── TooManyRequests            of one API key at a time
-│   ├── RateLimited                of one API key per minute, or wrong keys from one address
+│   ├── RateLimited                of one API key or person per minute, or wrong keys or logins from one address
 │   ├── MemoryLow
 │   ├── NoWorker
 │   ├── Draining
+│   ├── ModerationUnavailable      who judges what is asked does not answer
 │   └── BusUnavailable             Redis does not answer, or refuses writes
 ├── JobEnded                       accepted, but there will be no (more) answer
 │   ├── Cancelled
@@ -111,6 +114,12 @@ class InvalidImage(InvalidRequest):
     code = "invalid_image"
 
 
+class ContentFlagged(InvalidRequest):
+    """Moderation has flagged what was asked; it was not sent to any model."""
+
+    code = "content_flagged"
+
+
 class IdempotencyMismatch(InvalidRequest):
     """The same Idempotency-Key came with another body."""
 
@@ -145,6 +154,12 @@ class PermissionDenied(QueuechatError):
     """The key is good, but not for this."""
 
     code = "permission_denied"
+
+
+class TermsNotAccepted(PermissionDenied):
+    """Nobody may ask at this page before they have accepted its terms of use."""
+
+    code = "terms_not_accepted"
 
 
 class NotFound(QueuechatError):
@@ -209,7 +224,8 @@ class TooManyRequests(Refused):
 
 
 class RateLimited(Refused):
-    """The API key has had the requests or tokens of this minute, or an address has tried too many wrong keys."""
+    """An API key or a person at the page has had the requests of this minute, or an address has tried too many keys or
+    passwords."""
 
     code = "rate_limit_exceeded"
 
@@ -230,6 +246,12 @@ class Draining(Refused):
     """This server is shutting down."""
 
     code = "server_draining"
+
+
+class ModerationUnavailable(Refused):
+    """What is asked must be judged first, and who does that does not answer."""
+
+    code = "moderation_unavailable"
 
 
 class BusUnavailable(Refused):

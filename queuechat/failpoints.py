@@ -61,6 +61,8 @@ POINTS = {
     "watch.before": "API: the viewer marks are about to be renewed",
     "watch.after": "API: the viewer marks were renewed",
     "gone.before": "API: the client has left, nobody knows yet",
+    "record.before": "background: log lines were read from Redis, no file has them yet",
+    "record.after": "background: log lines are on the disk, and still in Redis",
     "drain.api": "API: it was told to stop",
 }
 

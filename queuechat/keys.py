@@ -23,10 +23,12 @@
     qc:workers              zset     directory: worker id by last beat (ms)           -
     qc:control:<w>          channel  "cancel <id>" and "drain" for one worker         -
     qc:limit:<id>:running   zset     requests of a key that are being answered        10 s, renewed each second
-    qc:limit:{<id>}:rate    hash     requests and tokens that a key has left              until they are full again
+    qc:limit:{<id>}:rate    hash     requests and tokens that a key, or a person at the page, has left  until full again
     qc:limit:{<id>}:paid:<r> string  tokens that a request has paid ahead                 its end, or its deadline
     qc:limit:from:<address> string   wrong keys that came from there                      a minute
+    qc:limit:login:<address> string  passwords that were tried from there                 a minute
     qc:key:<id>             hash     an API key, hashed                               until revoked
+    qc:page:secret          string   what pseudonyms and logins of the page are made with  -
     qc:keys                 set      directory: ids of API keys                       -
     qc:file:<id>            string   a file's record; its content lies on disk        until deleted or expired
     qc:files:<tenant>       zset     files of a key by creation (ms)                  -
@@ -36,6 +38,13 @@
     qc:batches              zset     all batches by creation (ms)                     -
     qc:open_batches         zset     batches that have not ended, by creation (ms)    until the end
     qc:response:<id>        hash     what a response was asked, and its outcome       a day (a setting)
+    qc:{arena}:battle:<id>  hash     a battle, and its vote                           a day after its last turn
+    qc:{arena}:lines        stream   votes and conversations, for the log files       until they are in a file
+    qc:{arena}:line:<id>    string   that line was added: a repeat adds no other      an hour
+    qc:{arena}:votes        hash     how many votes each model has had in the arena   -
+    qc:{arena}:writer       string   who writes the log files now                     5 s, renewed as it writes
+    qc:{arena}:leaderboard  string   scores, intervals and ranks (JSON)               until the next one
+    qc:{arena}:rated        string   they were computed just now, or are being        a setting
     qc:background           zset     arq's queue: steps that wait, by when            until run
     qc:background:<host>    string   arq's sign that the host's background process lives  3 s, renewed every 2 s
     arq:*                   string   arq's own: a step, that it runs, its tries       a day at most
@@ -60,6 +69,7 @@ MODEL_S = 24 * 3600
 DEPTH_MS = 5_000
 BATCH_S = 30 * 24 * 3600  #: an ended batch is kept for so long
 LOG_S = 15 * 60  #: an ended log is kept for so long, or as its response
+LINE_MS = 3_600_000  #: a log line that is added again within so long is the same one
 HOLD_MS = 10_000  #: a request whose server died takes a place of its key for so long
 
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
@@ -163,6 +173,10 @@ def wrong_keys(address: str) -> str:
     return f"qc:limit:from:{address}"
 
 
+def passwords(address: str) -> str:
+    return f"qc:limit:login:{address}"
+
+
 def api_key(id: str) -> str:
     return f"qc:key:{id}"
 
@@ -187,10 +201,23 @@ def response(id: str) -> str:
     return f"qc:response:{id}"
 
 
+def battle(id: str) -> str:
+    return f"qc:{{arena}}:battle:{id}"
+
+
+def line(id: str) -> str:
+    return f"qc:{{arena}}:line:{id}"
+
+
 def background(host: str) -> str:
     return f"qc:background:{host}"
 
 
+LINES = "qc:{arena}:lines"
+WRITER = "qc:{arena}:writer"
+VOTES = "qc:{arena}:votes"
+LEADERBOARD = "qc:{arena}:leaderboard"
+RATED = "qc:{arena}:rated"
 MODELS = "qc:models"
 WORKERS = "qc:workers"
 API_KEYS = "qc:keys"
@@ -198,3 +225,4 @@ FILES = "qc:files"
 BATCHES = "qc:batches"
 OPEN_BATCHES = "qc:open_batches"
 BACKGROUND = "qc:background"
+PAGE_SECRET = "qc:page:secret"

@@ -1,4 +1,4 @@
-"""How many requests and tokens a minute one API key may have, over all servers.
+"""How many requests and tokens a minute one API key may have, over all servers; how many questions one person.
 
 A request pays ahead for its prompt (estimated) and all that it may write; at its end it gets back, or still owes, the
 difference. The buckets in Redis fill by themselves: a server that dies with its requests takes nothing along.
@@ -15,6 +15,8 @@ from queuechat import keys
 from queuechat.bus import Bus
 from queuechat.credentials import Bearer
 from queuechat.errors import QueuechatError, RateLimited
+
+_MINUTE_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,29 @@ class Rates:
         if wait_ms:
             raise RateLimited(_why(bearer, standings, tokens), retry_after=wait_ms / 1000)
 
+    async def ask(self, person: str, question: str, rpm: int) -> None:
+        """A person at the page asks a question; the same question asks once, however many models answer it.
+
+        Raises:
+            RateLimited: they have asked `rpm` questions (0: any number) within a minute; `retry_after` says when again.
+            BusUnavailable: Redis does not answer.
+        """
+        if rpm:
+            args = (rpm, 0, question, 0, _MINUTE_MS, "")
+            wait_ms, *_ = await self._bus.connection.call("qc1_spend", keys.rate(f"person-{person}"), *args)
+            if wait_ms:
+                raise RateLimited(f"you may ask {rpm} question{'s' * (rpm > 1)} a minute", retry_after=wait_ms / 1000)
+
+    async def try_password(self, address: str, limit: int) -> None:
+        """Somebody is about to try a password; right ones count as well, so that a guess after too many is not even
+        looked at.
+
+        Raises:
+            RateLimited: there were more than `limit` (0: any number) within a minute.
+            BusUnavailable: Redis does not answer.
+        """
+        await self._count(keys.passwords(network_of(address)), limit, "too many logins were tried from this address")
+
     async def wrong_key(self, address: str, limit: int) -> None:
         """Note that a wrong key came from an address.
 
@@ -96,12 +121,13 @@ class Rates:
             RateLimited: there were more than `limit` (0: any number) within a minute.
             BusUnavailable: Redis does not answer.
         """
+        await self._count(keys.wrong_keys(network_of(address)), limit, "too many wrong API keys came from this address")
+
+    async def _count(self, key: str, limit: int, why: str) -> None:
         if limit:
-            count, left_ms = await self._bus.connection.call("qc1_wrong_key", keys.wrong_keys(_network(address)))
+            count, left_ms = await self._bus.connection.call("qc1_wrong_key", key)
             if count > limit:
-                raise RateLimited(
-                    "too many wrong API keys came from this address; wait a minute", retry_after=max(left_ms, 1) / 1000
-                )
+                raise RateLimited(f"{why}; wait a minute", retry_after=max(left_ms, 1) / 1000)
 
 
 def _why(bearer: Bearer, standings: Standings, tokens: int) -> str:
@@ -114,7 +140,7 @@ def _why(bearer: Bearer, standings: Standings, tokens: int) -> str:
     )
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """The address itself; of IPv6 its /64, which one person may well have whole."""
     with contextlib.suppress(ValueError):
         parsed = ipaddress.ip_address(address)

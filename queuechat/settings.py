@@ -6,7 +6,9 @@ Precedence: command-line flag, environment (`QUEUECHAT_*`), `.env`, default. `RE
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +22,9 @@ from queuechat.masking import without_secrets
 
 Words = Annotated[list[str], NoDecode]
 Secrets = Annotated[list[SecretStr], NoDecode]
+Scores = Annotated[dict[str, Annotated[float, Field(ge=0, le=1)]], NoDecode]
+
+_HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
 def _state_dir() -> Path:
@@ -50,6 +55,20 @@ class Settings(BaseSettings):
         default_factory=lambda data: data.get("state_dir", _state_dir()) / "files",
         description="content of uploaded files and results of batches; the same for API and background",
     )
+    people_file: Path = Field(
+        default_factory=lambda data: data.get("state_dir", _state_dir()) / "people",
+        description="who may log in at the page, written by: queuechat people",
+    )
+    arena_dir: Path = Field(
+        default_factory=lambda data: data.get("state_dir", _state_dir()) / "arena",
+        description="log files of votes and conversations; the same for all background processes",
+    )
+    arena_pairs: Path | None = Field(
+        None, description="TOML file of rules for who meets whom in the arena; unset: all pairs are as likely"
+    )
+    record_chats: bool = Field(
+        False, description="log the conversations of the Chat tab as well; those of the arena and all votes always are"
+    )
 
     host: str = Field("127.0.0.1", description="address the API or UI listens on")
     api_port: int = Field(8000, ge=0, le=65535, description="port of the API")
@@ -71,6 +90,7 @@ class Settings(BaseSettings):
     image_total: int = Field(16 << 20, gt=0, description="bytes of all images of a request, once for each choice")
     image_pixels: int = Field(25_000_000, gt=0, description="width times height of an image")
     image_fetch_s: float = Field(10.0, gt=0, description="seconds in which all images of a request must be fetched")
+    text_limit: int = Field(64 << 10, gt=0, description="bytes of the text files of a question on the page")
     file_limit: int = Field(200 << 20, gt=0, description="bytes of an uploaded file")
     queue_limit: int = Field(1000, ge=1, description="requests that may wait for one model")
     key_concurrency: int = Field(0, ge=0, description="requests an API key may have running at a time; 0: any number")
@@ -95,7 +115,39 @@ class Settings(BaseSettings):
         3600.0, gt=0, description="seconds after which an unanswered background response is given up"
     )
 
+    leaderboard_s: float = Field(600.0, ge=0, description="seconds between ratings of the votes in arena_dir; 0: never")
+    leaderboard_rounds: int = Field(100, ge=1, le=100_000, description="bootstrap rounds of these ratings")
+    leaderboard_categories: Path | None = Field(None, description="TOML file of your own categories of votes")
+
     batch_window: int = Field(64, ge=1, le=10_000, description="lines of a batch that wait or run at a time")
+
+    ui_proxies: Words = Field(
+        default_factory=list,
+        description="addresses and networks of proxies that tell the page who comes",
+    )
+    ui_login: Literal["none", "password", "header"] = Field(
+        "none", description="who may use the page: anyone, who is in the file of people, or whom a proxy names"
+    )
+    ui_login_header: str = Field("x-forwarded-user", description="header in which a proxy names who has logged in")
+    ui_login_tries: int = Field(20, ge=0, description="logins a minute from one address; 0: any number")
+    ui_terms: Path | None = Field(None, description="Markdown file with terms that must be accepted before asking")
+    ui_rpm: int = Field(60, ge=0, description="questions a minute of one person at the page; 0: any number")
+    ui_question_limit: int = Field(80_000, ge=0, description="characters of a question with its files; 0: any number")
+    ui_conversation_limit: int = Field(400_000, ge=0, description="characters of a conversation; 0: any number")
+    ui_turn_limit: int = Field(50, ge=0, description="questions of a conversation at the page; 0: any number")
+    ui_moderation: Literal["off", "endpoint", "guard"] = Field(
+        "off", description="who judges questions: nobody, an OpenAI-compatible endpoint, or a guard model served here"
+    )
+    ui_moderation_url: str = Field("https://api.openai.com/v1", description="base of that endpoint")
+    ui_moderation_key: SecretStr = Field(SecretStr(""), description="its API key")
+    ui_moderation_model: str = Field("omni-moderation-latest", description="its model, or the guard model served here")
+    ui_moderation_thresholds: Scores = Field(
+        default_factory=dict, description="scores that flag, as sexual=0.3,violence=0.5; none: what it flags itself"
+    )
+    ui_moderation_s: float = Field(10.0, gt=0, description="seconds in which it must have judged a question")
+    ui_moderation_down: Literal["closed", "open"] = Field(
+        "closed", description="whether questions are refused or let in when it does not answer"
+    )
 
     log_level: str = Field("info", description="debug, info, warning or error")
     log_json: bool = Field(False, description="log lines as JSON")
@@ -105,10 +157,41 @@ class Settings(BaseSettings):
         """Bytes of a body that may have images: base64 makes 4 of 3."""
         return self.body_limit + -(-self.image_total // 3) * 4 if self.image_count else self.body_limit
 
-    @field_validator("api_keys", "cors_origins", "image_hosts", "image_networks", mode="before")
+    @field_validator("api_keys", "cors_origins", "image_hosts", "image_networks", "ui_proxies", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+    @field_validator("ui_terms", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return value or None
+
+    @field_validator("ui_proxies")
+    @classmethod
+    def _networks(cls, values: list[str]) -> list[str]:
+        return [str(ipaddress.ip_network(value)) for value in values]
+
+    @field_validator("ui_login_header")
+    @classmethod
+    def _header(cls, value: str) -> str:
+        if not _HEADER.fullmatch(value):
+            raise ValueError("must be the name of a header")
+        return value.lower()
+
+    @field_validator("ui_moderation_url")
+    @classmethod
+    def _base(cls, value: str) -> str:
+        if not value.startswith(("https://", "http://")):
+            raise ValueError("must be a URL that begins with https:// or http://")
+        return value.rstrip("/")
+
+    @field_validator("ui_moderation_thresholds", mode="before")
+    @classmethod
+    def _scores(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return {name.strip(): score for name, _, score in (word.partition("=") for word in value.split(",") if word)}
 
     @field_validator("log_level")
     @classmethod
@@ -165,4 +248,6 @@ def _shown(name: str, value: Any) -> str:
         return without_secrets(value or "")
     if isinstance(value, list):
         return ",".join(str(item) for item in value)
+    if isinstance(value, dict):
+        return ",".join(f"{key}={item}" for key, item in value.items())
     return str(value)

@@ -8,20 +8,23 @@ from queuechat.bus import Bus
 from queuechat.errors import QueuechatError
 from queuechat.periodic import Periodic
 from queuechat.protocol import Depth
-from queuechat.roster import Roster, take_depths
+from queuechat.roster import Roster
+from queuechat.watching import Watch, take_reading
 from ui import wording
 
 log = logging.getLogger(__name__)
 
 
 class Board:
-    """Live models and how busy they are. Reading it costs nothing, however many pages are open."""
+    """Live models, how busy they are and have been. Reading it costs nothing, however many pages are open."""
 
-    def __init__(self, bus: Bus, roster: Roster):
+    def __init__(self, bus: Bus, roster: Roster, *, unlisted: str = ""):
+        """The model `unlisted` (a guard) is not offered to anybody."""
         self._bus = bus
+        self._unlisted = unlisted
         self._roster = roster
         self._beat = Periodic(self.refresh, "board")
-        self.depths: dict[str, Depth] = {}
+        self.watch = Watch()
         self.away = False
 
     async def __aenter__(self) -> Board:
@@ -35,7 +38,23 @@ class Board:
     @property
     def models(self) -> list[str]:
         """Names of live models that chat."""
-        return sorted(model.card.name for model in self._roster.census.live if model.card.chats)
+        chatting = (model.card for model in self._roster.census.live if model.card.chats)
+        return sorted(card.name for card in chatting if self._unlisted not in (card.name, *card.aliases))
+
+    def named(self, name: str) -> str | None:
+        """The live model of that name or alias."""
+        model = self._roster.census.find(name)
+        return model.card.name if model and model.live else None
+
+    @property
+    def depths(self) -> dict[str, Depth]:
+        """The queues of every model of the last day."""
+        return self.watch.latest.depths if self.watch.latest else {}
+
+    @property
+    def seers(self) -> list[str]:
+        """Names of those that take images."""
+        return sorted(model.card.name for model in self._roster.census.live if model.card.chats and model.card.vision)
 
     @property
     def status(self) -> str:
@@ -47,16 +66,10 @@ class Board:
         return wording.status_line(self._roster.census, waiting, running)
 
     async def refresh(self) -> None:
-        names = [model.card.name for model in self._roster.census.live]
         try:
-            # An empty answer proves nothing about Redis, so something is asked even when nobody is alive.
-            self.depths = await take_depths(self._bus, names) if names else await self._ping()
+            self.watch.add(await take_reading(self._bus, self._roster.census))
             self.away = False
         except QueuechatError as error:
             if not self.away:
                 log.warning("cannot see the queues: %s", error)
             self.away = True
-
-    async def _ping(self) -> dict[str, Depth]:
-        await self._bus.connection.insist([("PING",)])
-        return {}

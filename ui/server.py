@@ -14,15 +14,20 @@ import gradio as gr
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from starlette.types import ASGIApp
 
 from queuechat.bus import Bus
 from queuechat.client import Client
+from queuechat.dialects.pictures import limits_of
 from queuechat.errors import Misconfigured
 from queuechat.roster import Roster
 from queuechat.settings import Settings
 from ui.app import build_app, mount_options
+from ui.arena.pairing import read_pairs
 from ui.board import Board
 from ui.desk import Desk
+from ui.gate.opening import Entrance, an_entrance
+from ui.uploads import private_folder
 
 log = logging.getLogger(__name__)
 
@@ -50,40 +55,69 @@ async def _run(settings: Settings, redis_url: str) -> None:
 async def serve(settings: Settings, redis_url: str, stop: asyncio.Event) -> None:
     """Serve the page until `stop` is set."""
     with _listen(settings.host, settings.ui_port) as listener:
-        async with _desk(settings, redis_url) as desk:
-            blocks = build_app(desk)
-            app = gr.mount_gradio_app(Starlette(), blocks, "/", **mount_options())
-            await _serve_until(stop, app, listener, desk)
+        async with _desk(settings, redis_url) as (desk, entrance):
+            private_folder()
+            blocks, options = build_app(desk), mount_options(max(settings.image_limit, settings.text_limit))
+            beside = Starlette(routes=entrance.routes)
+            app = gr.mount_gradio_app(beside, blocks, "/", auth_dependency=entrance.known, **options)
+            _tell(listener, settings)
+            await _serve_until(stop, app, entrance.guarded(app), listener, desk)
 
 
 @contextlib.asynccontextmanager
-async def _desk(settings: Settings, redis_url: str) -> AsyncIterator[Desk]:
+async def _desk(settings: Settings, redis_url: str) -> AsyncIterator[tuple[Desk, Entrance]]:
+    pairs = read_pairs(settings.arena_pairs)
     bus = await Bus(redis_url).open()
     try:
         async with (
             Client(bus, queue_limit=settings.queue_limit, grace_s=settings.grace_s) as client,
             Roster(bus) as roster,
-            Board(bus, roster) as board,
+            Board(bus, roster, unlisted=_guard(settings)) as board,
+            an_entrance(settings, bus, client, roster) as entrance,
         ):
-            yield Desk(client, roster, board, deadline_s=settings.deadline_s)
+            desk = Desk(
+                client,
+                roster,
+                board,
+                deadline_s=settings.deadline_s,
+                api_port=settings.api_port,
+                limits=limits_of(settings),
+                text_limit=settings.text_limit,
+                record_chats=settings.record_chats,
+                gate=entrance.gate,
+                pairs=pairs,
+            )
+            yield desk, entrance
     finally:
         await bus.close()
 
 
-async def _serve_until(stop: asyncio.Event, app: Starlette, listener: socket.socket, desk: Desk) -> None:
-    server = _Server(
-        uvicorn.Config(app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=_CLOSE_S)
-    )
-    serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
-    stopping = asyncio.create_task(stop.wait(), name="stop")
+def _guard(settings: Settings) -> str:
+    """The model that judges questions, and so answers none."""
+    return settings.ui_moderation_model if settings.ui_moderation == "guard" else ""
+
+
+def _tell(listener: socket.socket, settings: Settings) -> None:
     host, port = listener.getsockname()[:2]
     log.info("the page is at http://%s:%d", host, port)
-    if not ipaddress.ip_address(host).is_loopback:
+    if settings.ui_login == "none" and not ipaddress.ip_address(host).is_loopback:
         log.warning(
             "ANYONE who can reach %s may use the models: the page has no login and asks for no API key. "
-            "Put a proxy with a login in front, or listen on 127.0.0.1",
+            "Set QUEUECHAT_UI_LOGIN, or listen on 127.0.0.1",
             host,
         )
+
+
+async def _serve_until(
+    stop: asyncio.Event, app: Starlette, guarded: ASGIApp, listener: socket.socket, desk: Desk
+) -> None:
+    # Which proxies are believed is the porch's business.
+    config = uvicorn.Config(
+        guarded, log_config=None, access_log=False, ws="none", proxy_headers=False, timeout_graceful_shutdown=_CLOSE_S
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+    stopping = asyncio.create_task(stop.wait(), name="stop")
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     await desk.turns.stop_all(_FAREWELL_S)

@@ -7,7 +7,7 @@ from importlib.resources import files
 
 PARTS = (
     *("legend", "room", "ending", "enqueue", "claim", "publish", "lease", "watch", "letters", "audit", "allowance"),
-    *("rates", "batches", "responses"),
+    *("rates", "batches", "responses", "battles"),
 )
 
 # No writes: Redis answers it also when it takes none, or a server that is starved of memory could not be joined.

@@ -46,12 +46,11 @@ def queues(
     """How deep each model's queues are."""
     census, depths = with_bus(_depths, settings())
     if as_json:
-        print_json({model: {**asdict(depth), "eta_s": _eta(depth)} for model, depth in depths.items()})
+        print_json({model: {**asdict(depth), "eta_s": depth.eta_s} for model, depth in depths.items()})
         return
     rows = table("MODEL", "WAITING", "RUNNING", "BULK", "OLDEST", "ETA", "ENDED/S", "DEAD", "WORKERS")
     for model, d in sorted(depths.items()):
-        eta = _eta(d)
-        told = "?" if eta is None else f"{eta:.1f}s"
+        told = "?" if d.eta_s is None else f"{d.eta_s:.1f}s"
         times = (f"{d.oldest_ms / 1000:.1f}s", told, f"{d.finished_per_s:g}")
         numbers = (d.waiting, d.running, d.bulk_waiting, *times, d.dead)
         rows.add_row(model, *map(str, numbers), str(len(census.models[model].workers)))
@@ -59,13 +58,6 @@ def queues(
     if explain:
         for model in sorted(depths):
             out.print(_explained(model), markup=False, soft_wrap=True)
-
-
-def _eta(depth: Depth) -> float | None:
-    """Seconds until a request that comes now is taken, as admission reckons; None when nothing tells."""
-    if not depth.waiting:
-        return 0.0
-    return round((depth.waiting + 1) * depth.pace_s, 1) or None
 
 
 def _explained(model: str) -> str:

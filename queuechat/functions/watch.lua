@@ -115,7 +115,20 @@ local function depth(keys, args)
   return { wait, run, bulk, oldest, dead, n, ms, math.ceil(pace(p, t) * 1000) }
 end
 
+-- How many entries a stream has ever had; Redis counts them itself.
+local function added(stream)
+  if redis.call('EXISTS', stream) == 0 then return 0 end
+  return field(redis.call('XINFO', 'STREAM', stream), 'entries-added')
+end
+
+-- Answers how many jobs have ever come (what is only read is none) and how many have ended.
+local function flow(keys)
+  local p = prefix(keys)
+  return { added(p .. 'jobs') + added(p .. 'bulk'), added(p .. 'usage') }
+end
+
 redis.register_function { function_name = 'qc1_cancel', callback = cancel, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'qc1_expire', callback = expire, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'qc1_watch', callback = watch, flags = { 'allow-oom' } }
 redis.register_function { function_name = 'qc1_depth', callback = depth, flags = { 'allow-oom' } }
+redis.register_function { function_name = 'qc1_flow', callback = flow, flags = { 'no-writes' } }

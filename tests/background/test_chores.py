@@ -23,7 +23,7 @@ _LONG_AGO = time.time() - 31 * 24 * 3600
 def desk_of(bus: Bus, store: Directory) -> Desk:
     """One for chores that neither ask nor give chores."""
     nobody = cast(Any, None)
-    return Desk(bus, nobody, nobody, nobody, store, store.folder / "parts", 1, "", 1)
+    return Desk(bus, nobody, nobody, nobody, store, store.folder / "parts", 1, "", 1, store.folder)
 
 
 def age(path: Path) -> None:

@@ -124,6 +124,6 @@ async def test_the_parts_of_an_ended_batch_are_gone_before_it_is_forgotten(
 
     lease.__class__ = Dying
     nobody = cast(Any, None)
-    desk = Desk(bus, nobody, nobody, nobody, nobody, tmp_path, 1, "", 1)
+    desk = Desk(bus, nobody, nobody, nobody, nobody, tmp_path, 1, "", 1, tmp_path)
     with pytest.raises(LeaseLost, match="it died"):
         await Step(desk, lease).run()

@@ -13,7 +13,10 @@ import redis
 
 from queuechat.allowance import Allowance
 from queuechat.audit import audit
+from queuechat.backlog import look_at_backlog
 from queuechat.batches import Batch, add_batch, get_batch, new_batch_id
+from queuechat.battles import Battle, Choice, Event, LogLine, Side, cast, new_battle_id, open_battle
+from queuechat.battles import record as record_line
 from queuechat.bus import Bus
 from queuechat.bus.chores import Chores
 from queuechat.bus.lua import library
@@ -21,7 +24,7 @@ from queuechat.cli import doctor
 from queuechat.credentials import Bearer, KeyRing, add_key, list_keys, revoke_key
 from queuechat.errors import Misconfigured, TooManyRequests, Unauthorized
 from queuechat.letters import drop, list_letters, redrive
-from queuechat.protocol import Chunk, End
+from queuechat.protocol import Chunk, End, ModelCard
 from queuechat.rates import Rates
 from queuechat.responses import (
     Record,
@@ -33,8 +36,10 @@ from queuechat.responses import (
     read_events,
     state_of,
 )
+from queuechat.roster import Census, Model
 from queuechat.settings import load
 from queuechat.timeline import find_job
+from queuechat.watching import take_reading
 from tests.processes import Command
 from tests.servers import OPS, Server, a_life, enqueue, opened, our_settings, role_file
 
@@ -133,6 +138,14 @@ async def test_an_operator_looks_after_dead_letters_and_the_api_after_the_places
         await bus.close()
 
 
+@pytest.mark.parametrize("role", ["api", "operator"])
+async def test_the_page_and_an_operator_watch_how_a_model_fares(server: Server, model: str, role: str) -> None:
+    async with opened(at(server, "api")) as front, opened(at(server, role)) as watcher:
+        await enqueue(front, model)
+        reading = await take_reading(watcher, Census({model: Model(ModelCard(model), [])}))
+    assert (reading.depths[model].waiting, reading.flows[model].came) == (1, 1)
+
+
 async def test_the_api_stores_responses_in_its_own_role(server: Server, model: str) -> None:
     async with opened(at(server, "api")) as front:
         job = await enqueue(front, model)
@@ -160,6 +173,23 @@ async def test_the_background_process_does_its_work_in_its_own_role(server: Serv
         assert [error["code"] for error in seen.errors] == ["file_not_found"]
     await chores.close()
     assert await command.stop() == 0
+
+
+async def test_votes_go_from_the_page_to_a_file_in_the_roles_of_both(server: Server, tmp_path: Path) -> None:
+    sides = (Side("a", [{"role": "user", "content": "?"}]), Side("b", [{"role": "user", "content": "?"}]))
+    battle = Battle(new_battle_id(), sides, True, "somebody", time.time())
+    async with opened(at(server, "api")) as front, opened(at(server, "operator")) as person:
+        await open_battle(front, battle)
+        assert await cast(front, battle, Choice.TIE, time.time())
+        await record_line(front, LogLine(Event.SHARE, sides, "somebody", time.time(), battle=battle.id))
+        assert (await look_at_backlog(person)).lines == 2
+        command = await Command.start(["background"], tmp_path, QUEUECHAT_REDIS_URL=at(server, "background"))
+        while (await look_at_backlog(person)).lines:
+            assert command.process.returncode is None, command.log.read_text()
+            await asyncio.sleep(0.05)
+    assert await command.stop() == 0
+    (file,) = (tmp_path / "arena").iterdir()
+    assert file.read_bytes().count(battle.id.encode()) == 2
 
 
 async def until_dead(back: Bus, model: str) -> None:

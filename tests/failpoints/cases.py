@@ -73,6 +73,7 @@ API = (
     Case("gone.before", by="leaving"),
     Case("drain.api", by="drain"),
 )
+BACKGROUND = (Case("record.before"), Case("record.after"))
 
 
 _SAMPLED = {
@@ -92,4 +93,4 @@ def _marks(case: Case) -> list[pytest.MarkDecorator]:
 
 
 def find(point: str) -> Case:
-    return next(case for case in (*CHILD, *SUPERVISOR, *API) if case.point == point)
+    return next(case for case in (*CHILD, *SUPERVISOR, *API, *BACKGROUND) if case.point == point)

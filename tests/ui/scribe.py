@@ -8,6 +8,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
+from typing import Any
 
 from queuechat import keys
 from queuechat.bus import Bus, Claim, Item, Verdict
@@ -32,8 +33,10 @@ def _hash(count: int) -> str:
 class Scribe:
     """`async with Scribe(bus, "m")` serves model "m" until it is left."""
 
-    def __init__(self, bus: Bus, model: str, *, script: Script = echo, rate: float = 0.0, room: int = 8):
+    def __init__(self, bus: Bus, model: str, *, script: Script = echo, rate: float = 0.0, room: int = 8, **card: Any):
+        """`card` is what the model's card says beside its name."""
         self.bus, self.model, self.script, self.rate, self.room = bus, model, script, rate, room
+        self.card = ModelCard(model, context_length=4096, engine="scribe", **card)
         self.worker = f"scribe-{secrets.token_hex(4)}"
         self.jobs: list[Job] = []
         self.gate = asyncio.Event()  #: while clear, jobs wait
@@ -68,10 +71,9 @@ class Scribe:
 
     async def _beat(self) -> None:
         now = int(time.time() * 1000)
-        model = ModelCard(self.model, context_length=4096, engine="scribe")
         worker = WorkerCard(self.worker, self.model, engine="scribe", state="ready", capacity=self.room)
         commands = [
-            ("SET", keys.model_card(self.model), model.encode()),
+            ("SET", keys.model_card(self.model), self.card.encode()),
             ("ZADD", keys.MODELS, now, self.model),
             ("SET", keys.worker_card(self.worker), worker.encode(), "PX", keys.WORKER_MS),
             ("ZADD", keys.WORKERS, now, self.worker),
@@ -101,8 +103,10 @@ class Scribe:
         if isinstance(said, Failure):
             return await self._finish(claim, End(Reason.ERROR, error=said))
         words = re.findall(r"\s*\S+", said)
-        limit = claim.job.max_tokens or len(words)
+        limit, began = claim.job.max_tokens or len(words), time.monotonic()
         for at, word in list(enumerate(words[:limit]))[claim.offset :]:
+            if self.rate:  # by the clock, so that what it costs to write does not slow it down
+                await asyncio.sleep(max(began + (at + 1 - claim.offset) / self.rate - time.monotonic(), 0))
             verdict = await self._write(claim, at, word)
             if verdict not in (Verdict.OK, Verdict.DUP):
                 reason = Reason.DEADLINE if verdict is Verdict.DEADLINE else Reason.CANCELLED
@@ -111,8 +115,6 @@ class Scribe:
         return await self._finish(claim, End(reason, offset=min(limit, len(words)), prompt_tokens=7))
 
     async def _write(self, claim: Claim, at: int, word: str) -> Verdict:
-        if self.rate:
-            await asyncio.sleep(1 / self.rate)
         while not self.pen.is_set():
             # A paused pen still learns that nobody wants the answer any more.
             verdicts = await self.bus.renew(self.model, self.worker)

@@ -194,3 +194,16 @@ async def test_a_worker_with_a_flag_that_cannot_work_says_why_and_ends(
     said = command.log.read_text()
     assert says in said
     assert "Traceback" not in said
+
+
+def test_the_small_model_comes_in_two_forms_of_one_file() -> None:
+    unpacked, packed = resolve("smollm2", engine="llamacpp"), resolve("smollm2-q4")
+    assert (unpacked.model, packed.model) == ("smollm2", "smollm2-q4")
+    assert (unpacked.source, unpacked.engine) == (packed.source, packed.engine)
+    assert (unpacked.dtype, packed.dtype) == ("float16", "auto")
+
+
+@pytest.mark.parametrize("flags", [{"engine": "transformers"}, {"dtype": "float16"}])
+def test_the_packed_form_is_for_llamacpp_alone(flags: dict[str, Any]) -> None:
+    with pytest.raises(Misconfigured, match="leave --engine and --dtype out"):
+        resolve("smollm2-q4", **flags)

@@ -21,13 +21,16 @@ from queuechat.files import Directory
 from queuechat.roster import Roster
 from queuechat.settings import Settings
 from workers.background.chores import advance, look, sweep, tidy
-from workers.background.desk import Desk
+from workers.background.desk import Desk, Rating
+from workers.background.rating import rate
+from workers.background.recording import write_logs
 
 log = logging.getLogger(__name__)
 
 _AT_A_TIME = 16  # batches
 _MOST_S = 3600  # of a step that writes results to a slow volume; whose lease is lost stops by itself
 _LOOK_S = 5
+_RECORD_S = 2
 _HEALTH_S = 2
 _POLL_S = 0.2
 _PAUSE_S = 1.0
@@ -53,6 +56,7 @@ async def serve(settings: Settings, redis_url: str) -> None:
         loop.add_signal_handler(number, stop.set)
     async with _opened(settings, redis_url) as desk:
         log.info("background work: batches, %d lines of each at a time", settings.batch_window)
+        log.info("background work: votes and conversations, written to %s", settings.arena_dir)
         while not stop.is_set():
             await _work(desk, stop)
 
@@ -69,8 +73,9 @@ async def _opened(settings: Settings, redis_url: str) -> AsyncIterator[Desk]:
         client = await stack.enter_async_context(Client(bus, queue_limit=0, grace_s=0))
         roster = await stack.enter_async_context(Roster(bus))
         store, parts = Directory(settings.files_dir), settings.files_dir / "parts"
-        more = (settings.batch_window, settings.reasoning_field, settings.body_room)
-        yield Desk(bus, chores, client, roster, store, parts, *more)
+        more = (settings.batch_window, settings.reasoning_field, settings.body_room, settings.arena_dir)
+        rating = Rating(settings.leaderboard_s, settings.leaderboard_rounds, settings.leaderboard_categories)
+        yield Desk(bus, chores, client, roster, store, parts, *more, rating)
 
 
 async def _work(desk: Desk, stop: asyncio.Event) -> None:
@@ -95,11 +100,12 @@ async def _work(desk: Desk, stop: asyncio.Event) -> None:
 
 
 def _worker(desk: Desk) -> Worker:
-    every = set(range(0, 60, _LOOK_S))
     return desk.chores.worker(
         functions=[func(advance, name="advance", timeout=_MOST_S)],
         cron_jobs=[
-            cron(look, name="look", second=every, run_at_startup=True, keep_result=0),
+            cron(look, name="look", second=_every(_LOOK_S), run_at_startup=True, keep_result=0),
+            cron(write_logs, name="write_logs", second=_every(_RECORD_S), run_at_startup=True, keep_result=0),
+            cron(rate, name="rate", second=_every(_LOOK_S), timeout=_MOST_S, keep_result=0),
             cron(sweep, name="sweep", second={30}, keep_result=0),
             cron(tidy, name="tidy", minute={30}, second={45}, keep_result=0),
         ],
@@ -109,3 +115,7 @@ def _worker(desk: Desk) -> Worker:
         health_check_interval=_HEALTH_S,
         health_check_key=keys.background(socket.gethostname()),
     )
+
+
+def _every(seconds: int) -> set[int]:
+    return set(range(0, 60, seconds))
