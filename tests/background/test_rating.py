@@ -43,7 +43,7 @@ def votes(count: int) -> list[dict[str, Any]]:
 
 async def shown(bus: Bus) -> Leaderboard | None:
     raw = await published(bus)
-    return raw and decode(raw)
+    return decode(raw) if raw else None
 
 
 async def may_rate_again(bus: Bus) -> None:
