@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -49,17 +49,6 @@ class CleanBattle(TypedDict):
     conv_metadata: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What counts: no battle of the models in `exclude`, no vote of the voters in `banned` (as the files name them).
-    `salt` keeps the judges' pseudonyms from run to run; by default they are new each time."""
-
-    mode: Mode = Mode.SIMPLE
-    exclude: frozenset[str] = frozenset()
-    banned: frozenset[str] = frozenset()
-    salt: bytes | None = None
-
-
 @dataclass(slots=True)
 class Tally:
     """How many votes there were, how many were kept, and why the others were not."""
@@ -71,24 +60,46 @@ class Tally:
     faults: Faults = field(default_factory=Faults)
 
 
-def clean_battles(files: Iterable[Path], rules: Rules = Rules(), tally: Tally | None = None) -> list[CleanBattle]:
+def clean_battles(
+    files: Iterable[Path],
+    tally: Tally | None = None,
+    *,
+    mode: Mode = Mode.SIMPLE,
+    exclude: frozenset[str] = frozenset(),
+    banned: frozenset[str] = frozenset(),
+    salt: bytes | None = None,
+) -> list[CleanBattle]:
     """As `each_battle`, all at once."""
-    return list(each_battle(files, rules, tally or Tally()))
+    rows = each_battle(files, tally or Tally(), mode=mode, exclude=exclude, banned=banned, salt=salt)
+    return list(rows)
 
 
-def each_battle(files: Iterable[Path], rules: Rules, tally: Tally) -> Iterator[CleanBattle]:
-    """The votes of these files that count, oldest file first; a battle's vote once, however many lines tell of it. What
-    is read and what is dropped is counted in `tally`.
+def each_battle(
+    files: Iterable[Path],
+    tally: Tally,
+    *,
+    mode: Mode = Mode.SIMPLE,
+    exclude: frozenset[str] = frozenset(),
+    banned: frozenset[str] = frozenset(),
+    salt: bytes | None = None,
+) -> Iterator[CleanBattle]:
+    """The votes of these files that count, oldest file first; a battle's vote once, however many lines tell of it.
+
+    Args:
+        tally: counts what is read, and why votes are dropped.
+        exclude: models whose battles do not count.
+        banned: voters, as the files name them, whose votes do not count.
+        salt: keeps the judges' pseudonyms from run to run; by default they are new each time.
 
     Raises:
         OSError: a file cannot be read.
         Misconfigured: the language detector is not installed.
     """
-    pseudonyms, seen = Pseudonyms(rules.salt), set[Any]()
+    pseudonyms, seen = Pseudonyms(salt), set[Any]()
     for _, row in read_rows(in_order(files), VoteRow, VOTES, tally.faults):
         tally.votes += 1
         models = _models(row)
-        why = _refused(row, models, rules) or ("duplicate" if _identity(row) in seen else "")
+        why = _refused(row, models, exclude, banned) or _unwanted(row, mode, seen)
         if why or models is None:
             tally.dropped[why] += 1
             continue
@@ -96,20 +107,25 @@ def each_battle(files: Iterable[Path], rules: Rules, tally: Tally) -> Iterator[C
         tally.kept += 1
         tally.anonymous += _anonymous(row)
         battle = _clean(row, models, pseudonyms)
-        yield battle if rules.mode is Mode.CONV_RELEASE else _without_conversations(battle)
+        yield battle if mode is Mode.CONV_RELEASE else _without_conversations(battle)
 
 
-def _refused(row: VoteRow, models: tuple[str, str] | None, rules: Rules) -> str:
+def _refused(row: VoteRow, models: tuple[str, str] | None, exclude: frozenset[str], banned: frozenset[str]) -> str:
     """Why the vote does not count, "" when it does."""
     if models is None or not all(state.spoken for state in row.states):
         return "invalid"
     if why := _spoilt(row, models):
         return why
-    if not rules.exclude.isdisjoint(models):
+    if not exclude.isdisjoint(models):
         return "exclude_model"
-    if row.ip in rules.banned:
-        return "banned"
-    return "named" if rules.mode is Mode.CONV_RELEASE and not _anonymous(row) else ""
+    return "banned" if row.ip in banned else ""
+
+
+def _unwanted(row: VoteRow, mode: Mode, seen: Container[Any]) -> str:
+    """Why a vote that would count is left out, "" when it is not."""
+    if mode is Mode.CONV_RELEASE and not _anonymous(row):
+        return "named"
+    return "duplicate" if _identity(row) in seen else ""
 
 
 def _spoilt(row: VoteRow, models: tuple[str, str]) -> str:
@@ -118,7 +134,7 @@ def _spoilt(row: VoteRow, models: tuple[str, str]) -> str:
     text = "".join(said).lower()
     if not all(said):
         return "none_msg"
-    if says_one_of(IDENTITIES, text) or names_one_of(models, text):
+    if row.leaked or says_one_of(IDENTITIES, text) or names_one_of(models, text):
         return "leaked_identity"
     if says_one_of(ERRORS, text):
         return "error"

@@ -31,7 +31,7 @@ class State(BaseModel):
 
 
 class VoteRow(BaseModel):
-    """A line about both sides of a battle."""
+    """A line about both sides of a battle. `leaked`: the voter was told who is who before the vote."""
 
     tstamp: float
     type: str
@@ -39,6 +39,7 @@ class VoteRow(BaseModel):
     states: tuple[State, State]
     ip: str = ""
     battle_id: str = ""
+    leaked: bool = False
 
 
 class ChatRow(BaseModel):

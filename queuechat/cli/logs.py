@@ -55,8 +55,10 @@ def clean_battles(
     voters and second lines of one battle. Voters get pseudonyms that are new with each run.
     """
     files, tally = _files(sources), battles.Tally()
-    rules = battles.Rules(mode, frozenset(exclude or ()), _banned(ban_file))
-    _write(battles.each_battle(files, rules, tally), output)
+    _write(
+        battles.each_battle(files, tally, mode=mode, exclude=frozenset(exclude or ()), banned=_banned(ban_file)),
+        output,
+    )
     counts = {"votes": tally.votes, "kept": tally.kept, "anonymous": tally.anonymous, "dropped": dict(tally.dropped)}
     _tell(counts, tally.faults, output, as_json, f"{tally.kept} of {tally.votes} votes")
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from queuechat.battles import Battle, Choice, Side, vote_row
-from queuechat.cleaning.battles import CleanBattle, Mode, Rules, Tally, clean_battles
+from queuechat.cleaning.battles import CleanBattle, Mode, Tally, clean_battles
 from tests.cleaning.lines import NOON, QUESTION, chat, log_file, state, vote
 
 
 def cleaned(folder: Path, *rows: Any, **rules: Any) -> tuple[list[CleanBattle], Tally]:
     tally = Tally()
-    return clean_battles([log_file(folder, *rows)], Rules(**rules), tally), tally
+    return clean_battles([log_file(folder, *rows)], tally, **rules), tally
 
 
 def one(folder: Path, row: dict[str, Any], **rules: Any) -> CleanBattle:
@@ -90,6 +90,7 @@ DROPPED: dict[str, tuple[dict[str, Any], str]] = {
     "the other model's name": (says("Are you APE?"), "leaked_identity"),
     "a name in a question": (vote(left=state("ape", "Are you Claude?", "No.")), "leaked_identity"),
     "the last part of a path": (vote(right=state("zoo/bee-2", QUESTION, "I am bee-2")), "leaked_identity"),
+    "a voter who was told": (vote(leaked=True), "leaked_identity"),
     "an error": (says("**API REQUEST ERROR** Reason: Unknown."), "error"),
     "a cursor": (says("Mont Bl▌"), "unfinished"),
     "no last answer": (vote(right=state("bee", QUESTION, "Yes.", "Sure?")), "unfinished"),
