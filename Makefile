@@ -27,8 +27,8 @@ EXTRA_echo         := llamacpp
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-up: $(VENV)/.up-$(ENGINE) ## Run Redis, API (8000), web page (7860) and a worker with a small real model; ENGINE=transformers for torch
-	$(BIN)/queuechat up --model $(MODEL) $(if $(filter smollm2,$(MODEL)),--engine $(ENGINE))
+up: $(VENV)/.up-$(ENGINE) ## Run Redis, API (8000), web page (7860) and a worker with a small real model; ENGINE=transformers for torch; MODEL="smollm2 smollm2-q4" for two models
+	$(BIN)/queuechat up $(MODEL:%=--model %) $(if $(filter echo,$(MODEL)),,$(if $(filter smollm2 smollm2-q4,$(MODEL)),--engine $(ENGINE)))
 
 install: $(VENV)/.all ## Install everything, both engines included, for development
 

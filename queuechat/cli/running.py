@@ -11,7 +11,10 @@ from queuechat.cli.worker import MODEL_HELP, EngineFlag, Names
 from queuechat.embedded import redis_for
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")]
-Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
+Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", "-m", help=f"{MODEL_HELP} May be repeated: a worker for each. [default: smollm2]"),
+]
 
 
 @app.command()
@@ -40,16 +43,19 @@ def ui(
 
 @app.command()
 def up(
-    model: Model = "smollm2",
+    model: Models = None,
     engine: EngineFlag = None,
     name: Names = None,
     host: Host = None,
     port: Annotated[int | None, typer.Option(help="Port of the API. [default: 8000]")] = None,
     ui_port: Annotated[int | None, typer.Option(help="Port of the web page. [default: 7860]")] = None,
 ) -> None:
-    """Run everything on this machine: Redis if none is set, API, web page and one worker."""
+    """Run everything on this machine: Redis if none is set, API, web page and a worker for each model."""
+    models = model or ["smollm2"]
+    if name and len(models) > 1:
+        raise typer.BadParameter("names one model, and here are several: leave it out", param_hint="'--name'")
     loaded = settings(host=host, api_port=port, ui_port=ui_port)
     from queuechat.cli.stack import run_stack
 
     with redis_for(loaded.redis_url, loaded.state_dir) as url:
-        run_stack(loaded, url, model=model, engine=engine, name=name)
+        run_stack(loaded, url, models=models, engine=engine, name=name)

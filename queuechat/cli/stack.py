@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 import time
+from collections.abc import Sequence
 
 from queuechat.bus import Bus
 from queuechat.cli.app import err, out
@@ -16,23 +18,25 @@ from queuechat.errors import Misconfigured, QueuechatError
 from queuechat.roster import take_census
 from queuechat.settings import Settings
 
+_WORKER = "worker"  # the second and further ones with their number; other parts are called by what they are
 
-def run_stack(loaded: Settings, url: str, *, model: str, engine: str | None, name: str | None) -> None:
-    """Run API, web page and worker until SIGTERM, or until one of them ends.
+
+def run_stack(loaded: Settings, url: str, *, models: Sequence[str], engine: str | None, name: str | None) -> None:
+    """Run API, web page and a worker for each model until SIGTERM, or until one of them ends.
 
     Raises:
         Misconfigured: one of them could not run; its own lines say why.
     """
-    worker = ["worker", "--model", model]
-    worker += ["--engine", engine] if engine else []
-    worker += ["--name", name] if name else []
+    more = ["--engine", engine] if engine else []
+    more += ["--name", name] if name else []
     listen = ["--host", loaded.host, "--port"]
     parts = {
         "api": ["api", *listen, str(loaded.api_port)],
         "ui": ["ui", *listen, str(loaded.ui_port)],
-        "worker": worker,
         "background": ["background"],
     }
+    for number, model in enumerate(models, 1):
+        parts[_WORKER if number == 1 else f"{_WORKER} {number}"] = ["worker", "--model", model, *more]
     asyncio.run(_Stack(loaded, url, parts).run())
 
 
@@ -41,6 +45,7 @@ class _Stack:
         self._loaded, self._url, self._parts = loaded, url, parts
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._stop = asyncio.Event()
+        self._began = time.time()
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -67,25 +72,35 @@ class _Stack:
         while True:
             done, pending = await asyncio.wait({*waits, stop}, return_when=asyncio.FIRST_COMPLETED)
             fallen = [waits.pop(task) for task in done - {stop}]
-            if stop in done or fallen != ["worker"] or self._processes["worker"].returncode:
+            if stop in done or not all(map(self._was_drained, fallen)):
                 break
             err.print("queuechat: the worker was drained; start another with: queuechat worker --model …")
         for task in pending:
             task.cancel()
         return None if stop in done else fallen[0]
 
+    def _was_drained(self, part: str) -> bool:
+        return part.startswith(_WORKER) and self._processes[part].returncode == 0
+
     async def _shut_down(self) -> None:
         """Front ends first, so that what they still answer finds its worker."""
         err.print("queuechat: stopping")
-        for part in ("ui", "api", "background", "worker"):
-            process = self._processes[part]
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            try:
-                async with asyncio.timeout(self._loaded.drain_s + 15):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
+        for part in ("ui", "api", "background"):
+            await self._end(self._processes[part])
+        await asyncio.gather(*map(self._end, self._workers))
+
+    @property
+    def _workers(self) -> list[asyncio.subprocess.Process]:
+        return [process for part, process in self._processes.items() if part.startswith(_WORKER)]
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(self._loaded.drain_s + 15):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
 
     @property
     def _address(self) -> str:
@@ -96,7 +111,7 @@ class _Stack:
         bus = await Bus(self._url).open()
         started = time.monotonic()
         try:
-            name = await _ready_model(bus)
+            names = await _ready_models(bus, len(self._workers), self._began)
             for page in (f"{self._loaded.api_port}/livez", f"{self._loaded.ui_port}/"):
                 while not await asyncio.to_thread(answers, f"http://{self._address}:{page}"):
                     await asyncio.sleep(0.2)
@@ -105,28 +120,29 @@ class _Stack:
             return
         finally:
             await bus.close()
-        self._print_welcome(name, time.monotonic() - started)
+        self._print_welcome(names, time.monotonic() - started)
 
-    def _print_welcome(self, model: str, seconds: float) -> None:
+    def _print_welcome(self, models: Sequence[str], seconds: float) -> None:
         host = self._address
         api = f"http://{host}:{self._loaded.api_port}/v1"
         key = " -H 'Authorization: Bearer …'" if self._loaded.api_keys or self._loaded.require_key else ""
-        body = f'{{"model":"{model}","messages":[{{"role":"user","content":"What is the capital of France?"}}]}}'
+        body = f'{{"model":"{models[0]}","messages":[{{"role":"user","content":"What is the capital of France?"}}]}}'
         lines = (
-            f"\nqueuechat is up ({seconds:.0f} s): {model} answers",
+            f"\nqueuechat is up ({seconds:.0f} s): {' and '.join(models)} answer{'s' if len(models) == 1 else ''}",
             f"  chat  http://{host}:{self._loaded.ui_port}",
             f"  API   {api}",
             f"  try   curl {api}/chat/completions{key} -H 'Content-Type: application/json' -d '{body}'",
-            "  see   queuechat ps · queuechat queues · queuechat chat\n",
+            "  see   queuechat top · queuechat ps · queuechat chat\n",
         )
         for line in lines:
             out.print(line, markup=False, soft_wrap=True)
 
 
-async def _ready_model(bus: Bus) -> str:
-    """The name of the first model that answers."""
+async def _ready_models(bus: Bus, count: int, since: float) -> list[str]:
+    """The names of what this host's workers of since then serve, once so many of them are ready."""
     while True:
-        for model in (await take_census(bus)).live:
-            if model.status == "ready":
-                return model.card.name
+        cards = [card for card in (await take_census(bus)).workers if card.host == socket.gethostname()]
+        ready = [card.model for card in cards if card.state == "ready" and card.started >= int(since * 1000)]
+        if len(ready) >= count:
+            return sorted(set(ready))
         await asyncio.sleep(0.2)

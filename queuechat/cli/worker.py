@@ -16,7 +16,7 @@ from queuechat.embedded import redis_for
 from queuechat.errors import Misconfigured, NotFound
 from queuechat.roster import take_census
 
-MODEL_HELP = "Hub id, folder, GGUF file, `smollm2` (small, real) or `echo` (no model)."
+MODEL_HELP = "Hub id, folder, GGUF file, `smollm2` or `smollm2-q4` (small, real) or `echo` (no model)."
 EngineFlag = Annotated[
     str | None,
     typer.Option(
@@ -167,19 +167,27 @@ def drain(
 
 
 async def _drain(bus: Bus, id: str, wait: bool) -> None:
-    workers = {worker.id: worker for worker in (await take_census(bus)).workers}
-    if id not in workers:
-        raise NotFound(_unknown(id, sorted(workers)))
-    if workers[id].state == "draining":  # told twice it would not wait for what is running
-        typer.echo(f"{id} is draining already")
-    else:
-        await bus.connection.command("PUBLISH", keys.control(id), "drain")
-        typer.echo(f"{id} drains: it takes nothing new and stops when what it runs is done or handed over")
+    typer.echo(await tell_to_drain(bus, id))
     if wait:
         err.print("waiting until it is gone; Ctrl-C stops the waiting, not the draining", style="dim")
         while await bus.connection.command("EXISTS", keys.worker_card(id)):
             await asyncio.sleep(0.2)
         typer.echo(f"{id} is gone")
+
+
+async def tell_to_drain(bus: Bus, id: str) -> str:
+    """Tell a worker to drain; answers what people are told of it.
+
+    Raises:
+        NotFound: there is no such worker.
+    """
+    workers = {worker.id: worker for worker in (await take_census(bus)).workers}
+    if id not in workers:
+        raise NotFound(_unknown(id, sorted(workers)))
+    if workers[id].state == "draining":  # told twice it would not wait for what is running
+        return f"{id} is draining already"
+    await bus.connection.command("PUBLISH", keys.control(id), "drain")
+    return f"{id} drains: it takes nothing new and stops when what it runs is done or handed over"
 
 
 def _unknown(id: str, there: list[str]) -> str:

@@ -83,12 +83,15 @@ async def open_page(browser: Browser, address: str, scribe: Scribe) -> AsyncIter
     hosts: set[str | None] = set()
     contexts = []
 
-    async def opened(width: int = 1280, height: int = 800, scheme: str = "light") -> Page:
+    async def opened(width: int = 1280, height: int = 800, scheme: str = "light", query: str = "") -> Page:
         context = await browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
         contexts.append(context)
         page = await context.new_page()
         page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
-        await page.goto(address)
+        await page.goto(address + query)
+        if query:  # maybe of another tab than the chat
+            await page.locator("#qc-tabs [role=tab]").first.wait_for()
+            return page
         await page.locator("#qc-model input").wait_for()
         await page.wait_for_function("document.querySelector('#qc-model input').value === 'smollm2'")
         return page

@@ -21,7 +21,7 @@ from queuechat.cli import doctor
 from queuechat.credentials import Bearer, KeyRing, add_key, list_keys, revoke_key
 from queuechat.errors import Misconfigured, TooManyRequests, Unauthorized
 from queuechat.letters import drop, list_letters, redrive
-from queuechat.protocol import Chunk, End
+from queuechat.protocol import Chunk, End, ModelCard
 from queuechat.rates import Rates
 from queuechat.responses import (
     Record,
@@ -33,8 +33,10 @@ from queuechat.responses import (
     read_events,
     state_of,
 )
+from queuechat.roster import Census, Model
 from queuechat.settings import load
 from queuechat.timeline import find_job
+from queuechat.watching import take_reading
 from tests.processes import Command
 from tests.servers import OPS, Server, a_life, enqueue, opened, our_settings, role_file
 
@@ -131,6 +133,14 @@ async def test_an_operator_looks_after_dead_letters_and_the_api_after_the_places
     assert await drop(person, await list_letters(person, [model])) == 1
     for bus in (front, back, person):
         await bus.close()
+
+
+@pytest.mark.parametrize("role", ["api", "operator"])
+async def test_the_page_and_an_operator_watch_how_a_model_fares(server: Server, model: str, role: str) -> None:
+    async with opened(at(server, "api")) as front, opened(at(server, role)) as watcher:
+        await enqueue(front, model)
+        reading = await take_reading(watcher, Census({model: Model(ModelCard(model), [])}))
+    assert (reading.depths[model].waiting, reading.flows[model].came) == (1, 1)
 
 
 async def test_the_api_stores_responses_in_its_own_role(server: Server, model: str) -> None:

@@ -111,7 +111,7 @@ def _worker(hand: Hand) -> str:
     card = hand.card
     share = min(card.running / card.capacity, 1) if card.capacity else 0.0
     where = " · ".join(filter(None, [card.device, card.quantization, card.host]))
-    odd = [card.state] if card.state != "ready" else []
+    odd: list[str] = [card.state] if card.state != "ready" else []
     odd += [wording.count(card.restarts, "restart")] if card.restarts else []
     return (
         f'<li><span class="id">{escape(card.id)}</span><span class="where">{escape(where)}</span>'
