@@ -112,7 +112,9 @@ def _votes(files: list[Path], arena: Path, *, named: bool) -> tuple[list[CleanBa
     from queuechat.leaderboard.battles import battle_of, read_battles
 
     if files:
-        return read_battles(files), {}
+        from queuechat.cleaning.completing import completed
+
+        return [completed(battle) for battle in read_battles(files)], {}
     from queuechat.cleaning.battles import Mode, Tally, each_battle
     from queuechat.cleaning.reading import log_files
 
