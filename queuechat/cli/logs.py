@@ -114,7 +114,6 @@ def _files(sources: list[Path] | None) -> list[Path]:
     folder = settings(log_level="warning").arena_dir
     places = sources or [folder]
     files = [file for place in places for file in (log_files(place) if place.is_dir() else [place])]
-    files = [file for file in files if file.exists()]
     if not files:
         where = ", ".join(map(str, places))
         raise InvalidRequest(f"no log file (*-conv.json) in {where}: `queuechat background` writes them")
