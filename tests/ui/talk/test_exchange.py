@@ -185,7 +185,7 @@ PARAGRAPH = "some words " * 60
 
 
 def test_a_long_answer_is_drawn_in_pieces_while_it_grows_and_as_one_when_it_is_there() -> None:
-    text = "\n\n".join([PARAGRAPH.strip()] * 9)
+    text = "\n\n".join([PARAGRAPH.strip()] * 12)
     said = Exchange("q", text)
     growing = [m["content"] for m in view.messages([said], live="3 tokens")[1:-1]]
     assert "\n\n".join(growing) == text
