@@ -18,6 +18,7 @@ from queuechat.dialects.pictures import (
     checked,
     embedded,
     is_embedded,
+    limits_of,
     refuse_blind,
     refuse_too_many,
     url_of,
@@ -50,10 +51,6 @@ async def refuse_long(request: Request, pictures: Sequence[Picture]) -> None:
 
 def _too_large(limit: int) -> BodyTooLarge:
     return BodyTooLarge(f"the request body is over {limit} bytes, its images not counted")
-
-
-def limits_of(settings: Settings) -> Limits:
-    return Limits(settings.image_count, settings.image_limit, settings.image_total, settings.image_pixels)
 
 
 async def with_pictures(request: Request, slip: Slip, body: Pictured) -> Slip:

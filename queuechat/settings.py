@@ -87,6 +87,7 @@ class Settings(BaseSettings):
     image_total: int = Field(16 << 20, gt=0, description="bytes of all images of a request, once for each choice")
     image_pixels: int = Field(25_000_000, gt=0, description="width times height of an image")
     image_fetch_s: float = Field(10.0, gt=0, description="seconds in which all images of a request must be fetched")
+    text_limit: int = Field(64 << 10, gt=0, description="bytes of the text files of a question on the page")
     file_limit: int = Field(200 << 20, gt=0, description="bytes of an uploaded file")
     queue_limit: int = Field(1000, ge=1, description="requests that may wait for one model")
     key_concurrency: int = Field(0, ge=0, description="requests an API key may have running at a time; 0: any number")
@@ -124,7 +125,7 @@ class Settings(BaseSettings):
     ui_login_tries: int = Field(20, ge=0, description="logins a minute from one address; 0: any number")
     ui_terms: Path | None = Field(None, description="Markdown file with terms that must be accepted before asking")
     ui_rpm: int = Field(60, ge=0, description="questions a minute of one person at the page; 0: any number")
-    ui_question_limit: int = Field(80_000, ge=0, description="characters of a question with its files; 0: any number")
+    ui_question_limit: int = Field(100_000, ge=0, description="characters of a question with its files; 0: any number")
     ui_conversation_limit: int = Field(400_000, ge=0, description="characters of a conversation; 0: any number")
     ui_turn_limit: int = Field(50, ge=0, description="questions of a conversation at the page; 0: any number")
     ui_moderation: Literal["off", "endpoint", "guard"] = Field(

@@ -18,6 +18,7 @@ from ui.gate import corner
 from ui.queues import tab as queues
 from ui.talk import view
 from ui.theme import calm
+from ui.uploads import STALE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,14 @@ TABS: list[Tab] = [
 ]
 
 _REFRESH_S = 2.0
+_STALE = (STALE_S // 4, STALE_S)
 
 
 def build_app(desk: Desk) -> gr.Blocks:
     """The Blocks over these collaborators, to be mounted on the loop that they live on."""
-    with gr.Blocks(title="queuechat", analytics_enabled=False, fill_height=True, fill_width=True) as blocks:
+    with gr.Blocks(
+        title="queuechat", analytics_enabled=False, fill_height=True, fill_width=True, delete_cache=_STALE
+    ) as blocks:
         clock = gr.Timer(_REFRESH_S)
         with gr.Row(elem_id="qc-header"):
             gr.HTML(_asset("brand.html"), elem_id="qc-brand", container=False, padding=False)
@@ -55,8 +59,9 @@ def build_app(desk: Desk) -> gr.Blocks:
     return blocks
 
 
-def mount_options() -> dict[str, object]:
-    """What `gr.mount_gradio_app` is to be told: our looks, and that nothing goes in or out but this page."""
+def mount_options(upload_limit: int) -> dict[str, object]:
+    """What `gr.mount_gradio_app` is to be told: our looks, and that nothing goes in or out but this page and files of
+    at most `upload_limit` bytes that are attached to a question."""
     return {
         "theme": calm(),
         "css": _assets(".css"),
@@ -64,7 +69,7 @@ def mount_options() -> dict[str, object]:
         "footer_links": [],
         "run_history": False,
         "allowed_paths": [],
-        "max_file_size": "1kb",
+        "max_file_size": upload_limit,
         "show_error": False,
         "ssr_mode": False,
         "pwa": False,

@@ -52,6 +52,11 @@ class Board:
         return self.watch.latest.depths if self.watch.latest else {}
 
     @property
+    def seers(self) -> list[str]:
+        """Names of those that take images."""
+        return sorted(model.card.name for model in self._roster.census.live if model.card.chats and model.card.vision)
+
+    @property
     def status(self) -> str:
         """The header's line."""
         if self.away:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from queuechat.client import Client
+from queuechat.dialects.pictures import Limits
 from queuechat.roster import Roster
 from ui.board import Board
 from ui.gate.gate import Gate
@@ -20,6 +21,8 @@ class Desk:
     board: Board
     deadline_s: float = 600.0
     api_port: int = 8000  #: of the API, where it runs beside the page
+    limits: Limits = field(default_factory=Limits)
+    text_limit: int = 64 << 10  #: bytes of the text files of a question
     record_chats: bool = False
     gate: Gate = field(default_factory=Gate)
     turns: Turns = field(default_factory=Turns)

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from queuechat.bus import Bus
 from queuechat.client import Client
+from queuechat.dialects.pictures import limits_of
 from queuechat.errors import Misconfigured
 from queuechat.roster import Roster
 from queuechat.settings import Settings
@@ -25,6 +26,7 @@ from ui.app import build_app, mount_options
 from ui.board import Board
 from ui.desk import Desk
 from ui.gate.opening import Entrance, an_entrance
+from ui.uploads import private_folder
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +55,9 @@ async def serve(settings: Settings, redis_url: str, stop: asyncio.Event) -> None
     """Serve the page until `stop` is set."""
     with _listen(settings.host, settings.ui_port) as listener:
         async with _desk(settings, redis_url) as (desk, entrance):
+            private_folder()
             blocks = build_app(desk)
-            beside, options = Starlette(routes=entrance.routes), mount_options()
+            beside, options = Starlette(routes=entrance.routes), mount_options(_file_limit(settings))
             app = gr.mount_gradio_app(beside, blocks, "/", auth_dependency=entrance.known, **options)
             _tell(listener, settings)
             await _serve_until(stop, app, entrance.guarded(app), listener, desk)
@@ -74,14 +77,21 @@ async def _desk(settings: Settings, redis_url: str) -> AsyncIterator[tuple[Desk,
                 client,
                 roster,
                 board,
-                deadline_s=settings.deadline_s,
+                settings.deadline_s,
                 api_port=settings.api_port,
+                limits=limits_of(settings),
+                text_limit=settings.text_limit,
                 record_chats=settings.record_chats,
                 gate=entrance.gate,
             )
             yield desk, entrance
     finally:
         await bus.close()
+
+
+def _file_limit(settings: Settings) -> int:
+    """Bytes of a file that may be brought to the page."""
+    return max(settings.image_limit, settings.text_limit)
 
 
 def _guard(settings: Settings) -> str:

@@ -37,6 +37,14 @@ class Turns:
         for signal in self._running.get(page, ()):
             signal.set()
 
+    async def ended(self, page: str, patience_s: float) -> None:
+        """Stop this page's answers and wait until they have ended, or patience ends."""
+        self.stop(page)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                while self.busy(page):
+                    await asyncio.sleep(0.02)
+
     async def stop_all(self, patience_s: float) -> None:
         """Stop everything and wait until it has ended, or patience ends."""
         for page in list(self._running):

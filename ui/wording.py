@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from queuechat.errors import (
     BusUnavailable,
@@ -24,6 +24,7 @@ from queuechat.protocol import End, Reason, Times
 from queuechat.roster import Census
 
 NO_MODEL = "No worker is running. Start one with `queuechat worker --model smollm2`."
+NOT_RECORDED = "Your vote could not be recorded: vote again in a moment."
 NO_REDIS = "Redis does not answer."
 
 
@@ -38,6 +39,24 @@ def seconds(value: float) -> str:
     if value < 10:
         return f"{value:.1f} s"
     return f"{round(value)} s" if value < 120 else f"{round(value / 60)} min"
+
+
+def size(count: int) -> str:
+    """Bytes, in as many digits as anybody cares for."""
+    if count < 1000:
+        return f"{count} B"
+    return f"{count / 1000:.1f} kB" if count < 10_000 else f"{round(count / 1000):,} kB"
+
+
+def blind(model: str, seers: Sequence[str]) -> str:
+    """Who is to be asked about images instead."""
+    if not seers:
+        return f"{model} reads text only, and no model that takes images is served now. Leave the images out."
+    return f"{model} reads text only. Images are taken by {', '.join(seers)}: pick one, or leave the images out."
+
+
+def too_many_images(count: int, limit: int) -> str:
+    return f"These are {count:,} images, and a question may have {limit:,}: leave some out"
 
 
 def ago(value: float) -> str:

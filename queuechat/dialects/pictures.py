@@ -16,6 +16,7 @@ from queuechat.dialects.order import Slip
 from queuechat.dialects.schemas.messages import ImagePart
 from queuechat.errors import InvalidImage, UnsupportedParameter
 from queuechat.protocol import ModelCard
+from queuechat.settings import Settings
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 
@@ -34,6 +35,10 @@ class Limits:
     bytes: int = 8 << 20
     total: int = 16 << 20
     pixels: int = 25_000_000
+
+
+def limits_of(settings: Settings) -> Limits:
+    return Limits(settings.image_count, settings.image_limit, settings.image_total, settings.image_pixels)
 
 
 class Pictured(Protocol):
@@ -59,8 +64,18 @@ def images_of(body: Pictured, slip: Slip) -> list[str]:
     refuse_blind(pictures, slip.card, body.model)
     if slip.images is not None:
         return list(slip.images)
-    refuse_too_many(pictures, Limits())
-    return checked([embedded(url_of(part), where) for where, part in pictures], pictures, Limits(), body.choices)
+    return held(body, Limits())
+
+
+def held(body: Pictured, limits: Limits) -> list[str]:
+    """The images that a body holds in data: URLs, as base64 of their files.
+
+    Raises:
+        InvalidImage: one is no image, is elsewhere, or is over a limit.
+    """
+    pictures = body.pictures()
+    refuse_too_many(pictures, limits)
+    return checked([embedded(url_of(part), where) for where, part in pictures], pictures, limits, body.choices)
 
 
 def unheeded(body: Pictured) -> list[str]:

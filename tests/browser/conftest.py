@@ -45,7 +45,9 @@ async def address(redis_url: str) -> AsyncIterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     stop = asyncio.Event()
-    serving = asyncio.create_task(serve(load(host="127.0.0.1", ui_port=port), f"{redis_url}/6", stop))
+    serving = asyncio.create_task(
+        serve(load(host="127.0.0.1", ui_port=port, record_chats=True), f"{redis_url}/6", stop)
+    )
     while not serving.done():
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -77,6 +79,12 @@ async def browser() -> AsyncIterator[Browser]:
         await opened.close()
 
 
+async def ready(page: Page) -> None:
+    """Wait until a page can be used."""
+    await page.locator("#qc-model input").wait_for()
+    await page.wait_for_function("document.querySelector('#qc-model input').value === 'smollm2'")
+
+
 @pytest.fixture
 async def open_page(browser: Browser, address: str, scribe: Scribe) -> AsyncIterator[NewPage]:
     """Opens pages of separate users; at the end, none of them may have asked another machine for anything."""
@@ -91,9 +99,8 @@ async def open_page(browser: Browser, address: str, scribe: Scribe) -> AsyncIter
         await page.goto(address + query)
         if query:  # maybe of another tab than the chat
             await page.locator("#qc-tabs [role=tab]").first.wait_for()
-            return page
-        await page.locator("#qc-model input").wait_for()
-        await page.wait_for_function("document.querySelector('#qc-model input').value === 'smollm2'")
+        else:
+            await ready(page)
         return page
 
     yield opened

@@ -6,10 +6,14 @@ import asyncio
 import os
 import re
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 from playwright.async_api import Page, expect
 
+from queuechat.backlog import read_lines
+from queuechat.bus import Bus
 from tests.browser.conftest import NewPage
 from tests.ui.scribe import Scribe
 
@@ -22,6 +26,17 @@ async def ask(page: Page, text: str) -> None:
     await page.locator("#qc-box .submit-button").wait_for()
     await page.locator("#qc-box textarea").fill(text)
     await page.locator("#qc-box textarea").press("Enter")
+
+
+async def choose(page: Page, model: str) -> None:
+    """Pick a model; it may just have come."""
+    option = page.get_by_role("option", name=model)
+    async with asyncio.timeout(20):
+        while not await option.count():  # the list follows the workers, not while it is open
+            await page.keyboard.press("Escape")
+            await page.wait_for_timeout(200)
+            await page.locator("#qc-model input").click()
+    await option.click()
 
 
 async def settled(page: Page, number: int) -> None:
@@ -86,14 +101,68 @@ async def test_the_model_reads_the_conversation_without_footers(open_page: NewPa
     assert [m["content"] for m in scribe.jobs[1].messages or []] == ["one", "You said: one", "two"]
 
 
-async def test_clear_forgets_the_conversation(open_page: NewPage) -> None:
+async def test_an_edited_question_is_asked_again_and_what_came_after_it_is_left_behind(
+    open_page: NewPage, scribe: Scribe
+) -> None:
+    page = await open_page()
+    for number, question in enumerate(["one", "is <b> two?", "three"], 1):
+        await ask(page, question)
+        await settled(page, number)
+    await edit(page, 1, "is <b> second?")
+    await edit(page, 0, "first")
+    await settled(page, 1)
+    assert [m["content"] for m in scribe.jobs[3].messages or []] == ["one", "You said: one", "is <b> second?"]
+    assert [m["content"] for m in scribe.jobs[4].messages or []] == ["first"]
+
+
+async def edit(page: Page, number: int, text: str) -> None:
+    """Change a question where it stands."""
+    await page.locator(".user-row").nth(number).hover()
+    await page.get_by_label("Edit").nth(number).click()
+    await page.locator("#qc-bot textarea").fill(text)
+    await page.get_by_label("Submit").first.click()
+    await expect(page.locator(".bot-row").last).to_contain_text(f"You said: {text}")
+    await settled(page, number + 1)
+
+
+async def test_thoughts_are_open_while_they_last_and_folded_after(open_page: NewPage, redis_url: str) -> None:
+    bus = await Bus(f"{redis_url}/6").open()
+    page = await open_page()
+    said = "<think> Let me see. Well. </think> It is **two**."
+    async with Scribe(bus, "thinker", script=lambda _: said, rate=20, reasoning="think") as thinker:
+        await choose(page, "thinker")
+        await ask(page, "one and one?")
+        await expect(page.get_by_text("Let me see")).to_be_visible()
+        await settled(page, 1)
+        await expect(page.get_by_text("Let me see")).not_to_be_visible()
+        await page.get_by_role("button", name="Thoughts").click()
+        await expect(page.get_by_text("Let me see")).to_be_visible()
+        await ask(page, "sure?")
+        await settled(page, 2)
+    assert [m["content"] for m in thinker.jobs[1].messages or []] == ["one and one?", "It is **two**.", "sure?"]
+    await bus.close()
+
+
+async def test_votes_and_flags_on_answers_are_written_to_the_log(open_page: NewPage, scribe: Scribe) -> None:
     page = await open_page()
     await ask(page, "one")
     await settled(page, 1)
-    await page.locator("#qc-clear").click()
-    await expect(page.locator(".message-row")).to_have_count(0)
-    await page.reload()
-    await expect(page.locator(".qc-hello")).to_be_visible()
+    await logged(scribe.bus, ["chat"])
+    await page.get_by_label("Like", exact=True).click()
+    rows = await logged(scribe.bus, ["chat", "upvote"])
+    assert rows[1]["state"]["messages"] == [["user", "one"], ["assistant", "You said: one"]]
+    assert rows[0]["state"]["conv_id"] == rows[1]["state"]["conv_id"]
+    assert rows[1]["model"] == "smollm2"
+
+
+async def logged(bus: Bus, kinds: list[str]) -> list[dict[str, Any]]:
+    """The lines of the log, once they are of these kinds."""
+    async with asyncio.timeout(20):
+        while True:
+            rows = [orjson.loads(entry.line) for entry in await read_lines(bus, 10)]
+            if [row["type"] for row in rows] == kinds:
+                return rows
+            await asyncio.sleep(0.05)
 
 
 async def test_a_reload_cancels_what_runs_and_shows_what_was_said(open_page: NewPage, scribe: Scribe) -> None:

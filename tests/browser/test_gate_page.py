@@ -36,7 +36,7 @@ async def a_page(
     """A browser of its own at a page of its own, whose worker answers."""
     bus = await Bus(f"{redis_url}/8").open()
     await bus.connection.command("FLUSHDB")
-    context = await browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
+    context = await browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     async with Scribe(bus, "smollm2"), a_site(f"{redis_url}/8", **settings) as site:
         page = await context.new_page()
         await page.goto(site.url)

@@ -8,6 +8,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
+from typing import Any
 
 from queuechat import keys
 from queuechat.bus import Bus, Claim, Item, Verdict
@@ -32,8 +33,10 @@ def _hash(count: int) -> str:
 class Scribe:
     """`async with Scribe(bus, "m")` serves model "m" until it is left."""
 
-    def __init__(self, bus: Bus, model: str, *, script: Script = echo, rate: float = 0.0, room: int = 8):
+    def __init__(self, bus: Bus, model: str, *, script: Script = echo, rate: float = 0.0, room: int = 8, **card: Any):
+        """`card` is what the model's card says beside its name."""
         self.bus, self.model, self.script, self.rate, self.room = bus, model, script, rate, room
+        self.card = ModelCard(model, context_length=4096, engine="scribe", **card)
         self.worker = f"scribe-{secrets.token_hex(4)}"
         self.jobs: list[Job] = []
         self.gate = asyncio.Event()  #: while clear, jobs wait
@@ -68,10 +71,9 @@ class Scribe:
 
     async def _beat(self) -> None:
         now = int(time.time() * 1000)
-        model = ModelCard(self.model, context_length=4096, engine="scribe")
         worker = WorkerCard(self.worker, self.model, engine="scribe", state="ready", capacity=self.room)
         commands = [
-            ("SET", keys.model_card(self.model), model.encode()),
+            ("SET", keys.model_card(self.model), self.card.encode()),
             ("ZADD", keys.MODELS, now, self.model),
             ("SET", keys.worker_card(self.worker), worker.encode(), "PX", keys.WORKER_MS),
             ("ZADD", keys.WORKERS, now, self.worker),

@@ -1,35 +1,29 @@
-"""The Chat tab: components and wiring. What happens in a turn is told in `reply`, how it looks in `view`."""
+"""The Chat tab: its wiring and handlers. What happens in a turn is told in `reply`, how it looks in `view`."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from ui import wording
+from queuechat.battles import Event
+from queuechat.errors import QueuechatError
+from ui import uploads, wording
+from ui.chat import controls, recording, shelf
 from ui.desk import Desk
-from ui.gate.people import visit_of
+from ui.gate.people import person_of, visit_of
 from ui.talk import view
-from ui.talk.exchange import Exchange, Options, restore, store
+from ui.talk.attaching import attached
+from ui.talk.exchange import Exchange
 from ui.talk.reply import Frame, reply
 
-_EXAMPLES = [
-    "Explain how a queue keeps a busy kitchen calm.",
-    "Write a haiku about a river that never stops.",
-    "What is the difference between latency and throughput?",
-    "Show me Euler's identity, and say why people find it beautiful.",
-]
-_GREETING = (
-    "<div class='qc-hello'><h1>What shall we talk about?</h1><p>Answers stream straight from the queue.</p></div>"
-)
-_LATEX = [
-    {"left": "$$", "right": "$$", "display": True},
-    {"left": "\\[", "right": "\\]", "display": True},
-    {"left": "\\(", "right": "\\)", "display": False},
-]
-_TOGGLE = "() => { document.querySelector('#qc-chat').classList.toggle('open') }"
+_LEAVE_S = 4.0  # for an answer to end when somebody goes to another conversation
 _QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 _AT_ONCE = {**_QUIET, "queue": False}
 
@@ -44,74 +38,37 @@ class _ChatTab:
 
     def __init__(self, desk: Desk):
         self._desk = desk
-        # Fixed key and secret: with Gradio's random ones a restarted server would forget every conversation.
-        self.kept = gr.BrowserState([], storage_key="queuechat.conversation", secret="queuechat")
         self.models = gr.State(None)
+        # What pages kept before they kept more than one conversation.
+        self.old = gr.BrowserState([], storage_key="queuechat.conversation", secret="queuechat")
         with gr.Row(elem_id="qc-chat"):
+            self.shelf = shelf.build_shelf()
             with gr.Column(elem_id="qc-main"):
                 self._build_talk()
             with gr.Column(elem_id="qc-settings"):
-                self.options = self._build_options()
+                self.options = controls.settings()
 
     def _build_talk(self) -> None:
-        self.bot = gr.Chatbot(
-            elem_id="qc-bot",
-            show_label=False,
-            container=False,
-            height="100%",
-            layout="bubble",
-            buttons=["copy"],
-            latex_delimiters=_LATEX,
-            reasoning_tags=[("<think>", "</think>")],
-            feedback_options=None,
-            allow_file_downloads=False,
-            placeholder=_GREETING,
-            examples=[{"text": text} for text in _EXAMPLES],
-        )
+        self.bot = controls.chatbot(votes=self._desk.record_chats)
         with gr.Column(elem_id="qc-composer"):
             self.hint = gr.HTML("", elem_id="qc-hint", container=False, padding=False)
-            self.box = gr.Textbox(
-                elem_id="qc-box",
-                show_label=False,
-                label="Message",
-                container=False,
-                lines=1,
-                max_lines=8,
-                placeholder="Ask anything",
-                submit_btn=True,
-                autofocus=True,
-            )
+            self.box = controls.composer()
             with gr.Row(elem_id="qc-tools"):
-                names = self._desk.board.models
+                board = self._desk.board
+                choices = controls.choices_of(board.models, board.seers)
                 self.model = gr.Dropdown(
-                    names, value=_first(names), label="Model", show_label=False, container=False, elem_id="qc-model"
+                    choices, value=None, label="Model", show_label=False, container=False, elem_id="qc-model"
                 )
-                self.clear = gr.Button("Clear", elem_id="qc-clear", size="sm", variant="secondary")
+                self.history = gr.Button("History", elem_id="qc-history", size="sm", variant="secondary")
+                self.new = gr.Button("New chat", elem_id="qc-new", size="sm", variant="secondary")
                 self.toggle = gr.Button("Settings", elem_id="qc-toggle", size="sm", variant="secondary")
-
-    def _build_options(self) -> list[gr.Component]:
-        gr.HTML("<h2>Settings</h2>", container=False, padding=False)
-        system = gr.Textbox(label="System prompt", lines=4, max_lines=10, elem_id="qc-system", placeholder="None")
-        temperature = gr.Slider(0, 2, 0.7, step=0.05, label="Temperature")
-        top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top p")
-        top_k = gr.Slider(0, 200, 0, step=1, label="Top k", info="0 switches it off")
-        max_tokens = gr.Slider(1, 8192, 1024, step=1, label="Max tokens", elem_id="qc-max-tokens")
-        seed = gr.Textbox(label="Seed", placeholder="A new one each time", elem_id="qc-seed")
-        stop = gr.Textbox(label="Stop strings", lines=1, max_lines=4, info="One a line", elem_id="qc-stop-strings")
-        return [system, temperature, top_p, top_k, max_tokens, seed, stop]
 
     def wire(self, blocks: gr.Blocks, clock: gr.Timer) -> None:
         """Every event of the tab."""
-        asked = [self.kept, self.model, *self.options]
-        shown = [self.box, self.bot, self.kept]
-        # "multiple": the default would drop what is sent in the moment between an answer's end and its event's.
-        turn = {**_QUIET, "trigger_mode": "multiple"}
-        self.box.submit(self.ask, [self.box, *asked], shown, **turn)
-        self.bot.example_select(self.ask_example, asked, shown, **turn)
-        self.bot.retry(self.retry, asked, shown, **turn)
-        self.box.stop(self.stop, **_AT_ONCE)
-        gr.on([self.clear.click, self.bot.clear], self.forget, None, [self.bot, self.kept], **_AT_ONCE)
-        self.toggle.click(None, js=_TOGGLE, api_visibility="private")
+        self._wire_turns()
+        self._wire_shelf(blocks)
+        self.toggle.click(None, js=_flip("open"), api_visibility="private")
+        self.history.click(None, js=_flip("flip"), api_visibility="private")
         gr.on(
             [clock.tick, blocks.load],
             self.refresh,
@@ -119,61 +76,103 @@ class _ChatTab:
             [self.model, self.models, self.hint],
             **_AT_ONCE,
         )
-        blocks.load(self.restore, self.kept, self.bot, **_AT_ONCE)
+
+    def _wire_turns(self) -> None:
+        asked = [self.shelf, self.model, *self.options]
+        shown = [self.box, self.bot, self.shelf, self.hint]
+        # "multiple": the default would drop what is sent in the moment between an answer's end and its event's.
+        turn = {**_QUIET, "trigger_mode": "multiple"}
+        self.box.submit(self.ask, [self.box, *asked], shown, **turn)
+        self.bot.example_select(self.ask_example, asked, shown, **turn)
+        self.bot.retry(self.retry, asked, shown, **turn)
+        self.bot.edit(self.edit, asked, shown, **turn)
+        self.box.stop(self.stop, **_AT_ONCE)
+        if self._desk.record_chats:
+            self.bot.like(self.judge, self.shelf, self.hint, **_AT_ONCE)
+
+    def _wire_shelf(self, blocks: gr.Blocks) -> None:
+        gr.on([self.new.click, self.bot.clear], None, js=shelf.BEGIN, api_visibility="private")
+        blocks.load(None, self.old, None, js=shelf.ADOPT, api_visibility="private")
+        self.shelf.arrived(self.show, self.shelf, self.bot, **_AT_ONCE)
+        self.shelf.leave(self.leave, None, self.hint, **_AT_ONCE).then(
+            self.show, self.shelf, self.bot, js=shelf.ARRIVE, **_AT_ONCE
+        )
 
     # -- handlers --------------------------------------------------------------------------------------------------
 
     async def ask(
-        self, request: gr.Request, text: str, kept: Any, model: str | None, *options: Any
+        self, request: gr.Request, typed: dict[str, Any], kept: Any, model: str | None, *options: Any
     ) -> AsyncIterator[dict[Any, Any]]:
-        """What was typed, and its answer."""
-        if not text.strip():
+        """What was typed and attached, and its answer."""
+        text, paths = typed["text"].strip(), [Path(path) for path in typed["files"]]
+        if not (text or paths) or self._desk.turns.busy(request.session_hash):
             yield {self.box: gr.skip()}
             return
-        async for update in self._turn([*restore(kept), Exchange(text.strip())], model, options, request):
+        try:
+            images, texts = await asyncio.to_thread(attached, paths, self._desk.limits, self._desk.text_limit)
+        except QueuechatError as error:
+            yield {self.box: gr.update(value={"text": text, "files": []}), self.hint: view.hint(error.message)}
+            return
+        finally:
+            uploads.discard(paths)
+        asked = Exchange(text, images=images, files=texts)
+        async for update in self._turn(kept, [*shelf.conversation_of(kept), asked], model, options, request):
             yield update
 
     async def ask_example(
         self, request: gr.Request, picked: gr.SelectData, kept: Any, model: str | None, *options: Any
     ) -> AsyncIterator[dict[Any, Any]]:
-        async for update in self._turn([*restore(kept), Exchange(picked.value["text"])], model, options, request):
+        asked = Exchange(picked.value["text"])
+        async for update in self._turn(kept, [*shelf.conversation_of(kept), asked], model, options, request):
             yield update
 
     async def retry(
         self, request: gr.Request, kept: Any, model: str | None, *options: Any
     ) -> AsyncIterator[dict[Any, Any]]:
         """The last question again."""
-        conversation = restore(kept)
-        if not conversation:
-            yield {self.box: gr.skip()}
+        async for update in self._turn(kept, shelf.conversation_of(kept), model, options, request):
+            yield update
+
+    async def edit(
+        self, request: gr.Request, edited: gr.EditData, kept: Any, model: str | None, *options: Any
+    ) -> AsyncIterator[dict[Any, Any]]:
+        """A question in other words; what came after it is left behind."""
+        conversation = shelf.conversation_of(kept)
+        place, text = view.place_of(conversation, edited.index, question=True), view.typed(str(edited.value)).strip()
+        if place is None or not text:
+            yield {self.bot: view.messages(conversation)}
             return
-        async for update in self._turn(conversation, model, options, request):
+        asked = replace(conversation[place], question=text)
+        async for update in self._turn(kept, [*conversation[:place], asked], model, options, request):
             yield update
 
     async def _turn(
-        self, conversation: list[Exchange], model: str | None, controls: tuple[Any, ...], request: gr.Request
+        self, kept: Any, conversation: list[Exchange], model: str | None, settings: tuple[Any, ...], request: gr.Request
     ) -> AsyncIterator[dict[Any, Any]]:
-        page, before = request.session_hash, conversation[:-1]
-        if self._desk.turns.busy(page):
+        page, before, name = request.session_hash, conversation[:-1], shelf.name_of(kept)
+        if not conversation or self._desk.turns.busy(page):
             yield {self.box: gr.skip()}
             return
+        began = time.time()
         with self._desk.turns.begin(page) as stop:
-            asked = reply(self._desk, conversation, options_of(model, *controls), stop, visit_of(request))
-            async with aclosing(asked) as frames:
+            options = controls.options_of(model, *settings)
+            async with aclosing(reply(self._desk, conversation, options, stop, visit_of(request))) as frames:
                 frame = await anext(frames)
                 yield {
-                    self.box: gr.update(value="", submit_btn=False, stop_btn=True),
-                    self.kept: store([*before, frame.exchange]),
+                    self.box: gr.update(value={"text": "", "files": []}, submit_btn=False, stop_btn=True),
+                    self.shelf: shelf.kept_as(name, [*before, frame.exchange]),
+                    self.hint: "",
                     **self._shown(before, frame),
                 }
                 while not frame.settled:
                     yield self._shown(before, frame)
                     frame = await anext(frames)
-        yield {
-            self.box: gr.update(submit_btn=True, stop_btn=False),
-            self.kept: store([*before, frame.exchange]),
-            **self._shown(before, frame),
-        }
+            # Who goes to another conversation waits for the end of this `with`, and so for these to be kept.
+            yield {self.shelf: shelf.kept_as(name, [*before, frame.exchange]), **self._shown(before, frame)}
+        yield {self.box: gr.update(submit_btn=True, stop_btn=False)}
+        if self._desk.record_chats:
+            talk = recording.Talk(name, [*before, frame.exchange], person_of(request))
+            await recording.answered(self._desk.client.bus, talk, options, began)
 
     def _shown(self, before: list[Exchange], frame: Frame) -> dict[Any, Any]:
         return {self.bot: view.messages([*before, frame.exchange], pending=frame.pending, live=frame.live)}
@@ -181,47 +180,40 @@ class _ChatTab:
     def stop(self, request: gr.Request) -> None:
         self._desk.turns.stop(request.session_hash)
 
-    def forget(self, request: gr.Request) -> tuple[list[Any], list[Any]]:
-        """Clear the conversation, and stop what is being added to it."""
-        self._desk.turns.stop(request.session_hash)
-        return [], []
+    async def judge(self, request: gr.Request, liked: gr.LikeData, kept: Any) -> str:
+        """A vote on an answer, or a flag."""
+        conversation = shelf.conversation_of(kept)
+        place = view.place_of(conversation, liked.index)
+        if place is None or not conversation[place].answer or liked.liked == "":
+            return ""
+        event = {True: Event.UPVOTE, False: Event.DOWNVOTE}.get(liked.liked, Event.FLAG)
+        talk = recording.Talk(shelf.name_of(kept), conversation[: place + 1], person_of(request))
+        recorded = await recording.judged(self._desk.client.bus, talk, event)
+        return view.hint("" if recorded else wording.NOT_RECORDED)
 
-    def restore(self, kept: Any) -> list[view.Message]:
-        return view.messages(restore(kept))
+    async def leave(self, request: gr.Request) -> str:
+        """End what is being written: another conversation is about to be shown."""
+        await self._desk.turns.ended(request.session_hash, _LEAVE_S)
+        return ""
 
-    def refresh(self, request: gr.Request, chosen: str | None, known: list[str] | None) -> tuple[Any, Any, Any]:
+    def show(self, kept: Any) -> list[view.Message]:
+        return view.messages(shelf.conversation_of(kept))
+
+    def refresh(self, request: gr.Request, chosen: str | None, known: Any) -> tuple[Any, Any, Any]:
         """The model list follows the live workers; a page is only touched when something has changed."""
-        names = self._desk.board.models
-        if known == names:
+        names, seers = self._desk.board.models, self._desk.board.seers
+        if known == [names, seers]:
             return gr.skip(), gr.skip(), gr.skip()
         if known is None and (asked := request.query_params.get("model")):  # the page was opened with ?model=…
             chosen = self._desk.board.named(asked)
-        choice = chosen if chosen in names else _first(names)
-        return gr.update(choices=names, value=choice), names, view.hint("" if names else wording.NO_MODEL)
+        choice = chosen if chosen in names else next(iter(names), None)
+        choices = controls.choices_of(names, seers)
+        return (
+            gr.update(choices=choices, value=choice),
+            [names, seers],
+            view.hint("" if names else wording.NO_MODEL),
+        )
 
 
-def options_of(
-    model: str | None,
-    system: str | None,
-    temperature: float,
-    top_p: float,
-    top_k: float,
-    max_tokens: float | None,
-    seed: str | None,
-    stop: str | None,
-) -> Options:
-    """The controls' values as the turn wants them."""
-    return Options(
-        model=model or "",
-        system=system or "",
-        temperature=float(temperature),
-        top_p=float(top_p),
-        top_k=int(top_k),
-        max_tokens=int(max_tokens) if max_tokens else None,
-        seed=int(seed) if seed and seed.strip().isdecimal() else None,
-        stop=stop or "",
-    )
-
-
-def _first(names: list[str]) -> str | None:
-    return names[0] if names else None
+def _flip(name: str) -> str:
+    return f"() => {{ document.querySelector('#qc-chat').classList.toggle('{name}') }}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from queuechat.answer import Answer, Event, Waiting
 from queuechat.client import Client
-from queuechat.dialects.speech.relayed import Prose
+from queuechat.dialects.speech import Manner, Part, Reader, ReasoningDelta, ToolStart
 from queuechat.errors import BusUnavailable, DeadlineExceeded, QueuechatError
 from queuechat.protocol import Chunk, End, Job, Reason
 
@@ -23,16 +23,17 @@ _LATE_S = 5.0
 
 @dataclass(slots=True)
 class Progress:
-    """How far an answer has come; `prose` reads that of a model elsewhere."""
+    """How far an answer has come; `reader` tells its thoughts from its words."""
 
     text: str = ""
+    thoughts: str = ""
     tokens: int = 0
     place: int = 0
     eta_s: float = 0.0
     end: End | None = None
     asked_at: float = field(default_factory=time.monotonic)
     first_at: float = 0.0
-    prose: Prose | None = None
+    reader: Reader = field(default_factory=lambda: Reader(Manner(), ""))
 
     def accept(self, event: Event) -> None:
         """Take one event into account."""
@@ -40,12 +41,20 @@ class Progress:
             self.place, self.eta_s = event.place, event.eta_s
             return
         self.place = 0
-        self.text += self.prose.feed(event.text) if self.prose else event.text
+        self._hear(self.reader.feed(event.text))
         if isinstance(event, Chunk):
             self.tokens = event.end
             self.first_at = self.first_at or time.monotonic()
         else:
+            self._hear(self.reader.finish())
             self.end = event
+
+    def _hear(self, parts: list[Part]) -> None:
+        for part in parts:
+            if isinstance(part, ReasoningDelta):
+                self.thoughts += part.text
+            else:
+                self.text += part.name if isinstance(part, ToolStart) else part.text
 
     @property
     def writing_s(self) -> float:
@@ -57,21 +66,21 @@ async def follow(
     job: Job,
     stop: asyncio.Event,
     *,
-    relayed: bool = False,
+    manner: Manner | None = None,
     tempo_s: float = TEMPO_S,
     pulse_s: float = PULSE_S,
 ) -> AsyncGenerator[Progress, None]:
     """Ask, and tell how far the answer is: not more often than `tempo_s`, not more rarely than `pulse_s`.
 
-    A `relayed` answer comes from a provider elsewhere. Setting `stop` cancels the job and ends the answer with what
-    there is. Leaving early cancels it too.
+    The answer is read in that manner; without one all of it is words. Setting `stop` cancels the job and ends the
+    answer with what there is. Leaving early cancels it too.
 
     Raises:
         QueuechatError: it was refused, or ended without an answer.
     """
     answer = await _submit(client, job)
     feed = _Feed(answer, stop)
-    progress = Progress(prose=Prose() if relayed else None)
+    progress = Progress(reader=Reader(manner or Manner(), job.id))
     try:
         while progress.end is None:
             for event in await feed.take(pulse_s):

@@ -9,14 +9,14 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from queuechat.client import failure_of
-from queuechat.dialects.order import BYTES
 from queuechat.errors import NoWorker, QueuechatError
 from queuechat.protocol import Reason
 from ui import wording
 from ui.desk import Desk
 from ui.gate.people import STRANGER, Visit
-from ui.talk.exchange import Exchange, Options, job_of
+from ui.talk.exchange import Exchange, Options
 from ui.talk.following import Progress, follow
+from ui.talk.placing import place
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ async def reply(
     Args:
         visit: who asks, from `visit_of(request)`; the sides of a battle are given the same one.
     """
-    frame = Frame(replace(conversation[-1], answer="", footer="", notice=""), pending=wording.waiting_line(0, 0))
+    frame = Frame(conversation[-1].asked, pending=wording.waiting_line(0, 0))
     yield frame
     try:
         async with aclosing(_frames(desk, conversation, options, stop, visit)) as frames:
@@ -61,24 +61,22 @@ async def _frames(
 ) -> AsyncGenerator[Frame, None]:
     if not options.model:
         raise NoWorker(wording.NO_MODEL)
-    card = (await desk.roster.resolve(options.model)).card
-    job = job_of(conversation, replace(options, model=card.name), deadline_s=desk.deadline_s)
-    if card.relayed and options.seed is not None:
-        job = replace(job, given=["seed"])
+    order = await place(desk, conversation, options)
+    job = order.jobs[0]
     await desk.gate.admit(visit, job)
-    async with aclosing(follow(desk.client, job, stop, relayed=card.relayed)) as steps:
+    async with aclosing(follow(desk.client, job, stop, manner=order.manner)) as steps:
         async for progress in steps:
-            yield frame_of(conversation[-1].question, progress, card.name, BYTES if card.relayed else 1)
+            yield frame_of(conversation[-1], progress, order.model, order.unit)
 
 
-def frame_of(question: str, progress: Progress, model: str, unit: int = 1) -> Frame:
+def frame_of(exchange: Exchange, progress: Progress, model: str, unit: int = 1) -> Frame:
     """What to show of this progress; `unit` is how many of what it counts are about one token."""
-    exchange = Exchange(question, answer=progress.text)
+    exchange = replace(exchange.asked, answer=progress.text, thoughts=progress.thoughts, model=model)
     if progress.end:
         stopped = progress.end.reason is Reason.CANCELLED  # by the reader: what there is, is the answer
         failure = None if stopped else failure_of(progress.end)
         notice = wording.notice_of(failure, model) if failure else ""
         return Frame(replace(exchange, footer=wording.footer_line(progress.end, model), notice=notice))
-    if not progress.text:
+    if not progress.text and not progress.thoughts:
         return Frame(exchange, pending=wording.waiting_line(progress.place, progress.eta_s))
     return Frame(exchange, live=wording.live_line(progress.tokens // unit, progress.writing_s))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from ui import wording
 from ui.talk.exchange import Exchange
 
 _CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.DOTALL)
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
+_ENTITY = re.compile(r"&(?=#?\w+;)")
+_SIGN = re.compile(r"[^\w -]|_")
 _TICKED = re.compile(r"`([^`]+)`")
 
 Message = dict[str, Any]
@@ -19,7 +23,7 @@ def messages(conversation: Sequence[Exchange], *, pending: str = "", live: str =
     """All bubbles. `pending` stands where the last answer will be, `live` under one that is being written."""
     shown: list[Message] = []
     for exchange in conversation:
-        shown += [_bubble("user", question(exchange.question)), *_said(exchange)]
+        shown += [*_asked(exchange), *_said(exchange, settled=not live or exchange is not conversation[-1])]
     if pending:
         shown.append(_bubble("assistant", _line("qc-wait", pending)))
     if live:
@@ -27,13 +31,33 @@ def messages(conversation: Sequence[Exchange], *, pending: str = "", live: str =
     return shown
 
 
-def _said(exchange: Exchange) -> list[Message]:
+def _asked(exchange: Exchange) -> list[Message]:
+    """What was attached, and the question."""
+    shown = [_bubble("user", _attachments(exchange))] if exchange.images or exchange.files else []
+    return [*shown, _bubble("user", question(exchange.question))] if exchange.question else shown
+
+
+def _attachments(exchange: Exchange) -> str:
+    pictures = [f'<img class="qc-picture" src="{html.escape(url)}" alt="Attached image">' for url in exchange.images]
+    chips = [
+        f'<span class="qc-file"><b>{_shy(file.name)}</b> {wording.size(file.size)}</span>' for file in exchange.files
+    ]
+    return f'<div class="qc-attached">{"".join(pictures + chips)}</div>'
+
+
+def _said(exchange: Exchange, *, settled: bool) -> list[Message]:
+    thoughts = [_thoughts(exchange.thoughts, done=settled or bool(exchange.answer))] if exchange.thoughts else []
     parts = [
         exchange.answer,
         _line("qc-note", exchange.notice) if exchange.notice else "",
         _line("qc-foot", exchange.footer) if exchange.footer else "",
     ]
-    return [_bubble("assistant", part) for part in parts if part]
+    return [*thoughts, *(_bubble("assistant", part) for part in parts if part)]
+
+
+def _thoughts(text: str, *, done: bool) -> Message:
+    """Folded once they are over."""
+    return _bubble("assistant", text) | {"metadata": {"title": "Thoughts", "status": "done" if done else "pending"}}
 
 
 def _bubble(role: str, content: str) -> Message:
@@ -41,9 +65,40 @@ def _bubble(role: str, content: str) -> Message:
 
 
 def question(text: str) -> str:
-    """What somebody typed: Markdown is fine, but tags and line starts are shown as they were meant, not obeyed."""
-    parts = _CODE.split(text)
-    return "".join(part if index % 2 else part.replace("<", "&lt;") for index, part in enumerate(parts))
+    """What somebody typed: Markdown is fine, but tags and entities are shown as they were meant, not obeyed."""
+    return _outside_code(text, lambda part: _TAG.sub("&lt;", _ENTITY.sub("&amp;", part)))
+
+
+def typed(shown: str) -> str:
+    """What somebody typed, from what `question` made of it."""
+    return _outside_code(shown, lambda part: part.replace("&lt;", "<").replace("&amp;", "&"))
+
+
+def _outside_code(text: str, change: Callable[[str], str]) -> str:
+    return "".join(part if index % 2 else change(part) for index, part in enumerate(_CODE.split(text)))
+
+
+def places(conversation: Sequence[Exchange]) -> list[tuple[int, bool]]:
+    """Of each message that is shown: the place of its exchange, and whether it is the question."""
+    found: list[tuple[int, bool]] = []
+    for place, exchange in enumerate(conversation):
+        asked, said = len(_asked(exchange)), len(_said(exchange, settled=True))
+        found += [(place, number == asked - 1) for number in range(asked)] + [(place, False)] * said
+    return found
+
+
+def place_of(conversation: Sequence[Exchange], index: Any, *, question: bool = False) -> int | None:
+    """The place of the exchange that the message of an index belongs to; None when there is none, or when it is to be
+    a question and is not."""
+    found, number = places(conversation), index[0] if isinstance(index, list | tuple) else index
+    if not isinstance(number, int) or not 0 <= number < len(found) or (question and not found[number][1]):
+        return None
+    return found[number][0]
+
+
+def _shy(text: str) -> str:
+    """In one line, with nothing that HTML or Markdown would make something of."""
+    return _SIGN.sub(lambda found: f"&#{ord(found[0])};", " ".join(text.split()))
 
 
 def _line(kind: str, text: str) -> str:

@@ -153,7 +153,7 @@ async def test_a_guard_model_judges_through_the_queue(desk: Desk, bus: Bus) -> N
         assert await verdict(moderation, said("hello", system="Be brief.")) == ""
         assert await verdict(moderation, said("hello", "hi", "a bomb", system="Be brief.")) == "content_flagged"
         asked = [job.messages for job in scribe.jobs]
-    assert {"role": "user", "content": "Be brief."} in asked[0:1][0] + asked[1:2][0]  # type: ignore[operator, index]
+    assert [{"role": "user", "content": "Be brief."}] in asked
     assert [{"role": "user", "content": "hello"}] in asked
     assert said("hello", "hi", "a bomb").messages in asked
     assert all(job.sampling.temperature == 0 for job in scribe.jobs)

@@ -9,8 +9,9 @@ from queuechat.protocol import Chunk, End, Failure, ModelCard, Reason, Times, Wo
 from queuechat.roster import Census, Model
 from ui import wording
 from ui.talk import view
-from ui.talk.exchange import Exchange, Options, history, job_of, restore, store
+from ui.talk.exchange import Exchange, Options, TextFile, history, restore, store
 from ui.talk.following import Progress
+from ui.talk.placing import order_for
 from ui.talk.reply import frame_of
 
 FOOTED = Exchange("2+2?", "4", footer="queued 0.1 s · 9 tokens · m", notice="careful")
@@ -36,13 +37,14 @@ def test_a_retried_question_is_sent_without_the_answer_that_it_had() -> None:
 
 def test_parameters_become_the_jobs_sampling() -> None:
     options = Options("m", temperature=0.1, top_p=0.5, top_k=7, max_tokens=9, seed=3, stop="END\n\n###")
-    job = job_of([Exchange("hi")], options, deadline_s=60)
+    (job,) = order_for([Exchange("hi")], options, ModelCard("m"), deadline_s=60).jobs
     assert (job.sampling.temperature, job.sampling.top_p, job.sampling.top_k, job.sampling.seed) == (0.1, 0.5, 7, 3)
     assert (job.max_tokens, job.stop, job.deadline_s, job.model) == (9, ["END", "###"], 60, "m")
 
 
 def test_without_a_seed_each_job_draws_its_own() -> None:
-    seeds = {job_of([Exchange("hi")], Options("m"), deadline_s=60).sampling.seed for _ in range(4)}
+    orders = [order_for([Exchange("hi")], Options("m"), ModelCard("m"), deadline_s=60) for _ in range(4)]
+    seeds = {order.jobs[0].sampling.seed for order in orders}
     assert len(seeds) == 4
 
 
@@ -99,9 +101,9 @@ def test_each_error_has_words_for_people(error: Exception, part: str) -> None:
 
 
 def test_an_answer_that_its_reader_stopped_is_an_answer_and_one_that_failed_has_a_notice() -> None:
-    stopped = frame_of("q", Progress("half", 3, end=End(Reason.CANCELLED, 3)), "m")
+    stopped = frame_of(Exchange("q"), Progress("half", 3, end=End(Reason.CANCELLED, 3)), "m")
     assert (stopped.exchange.answer, stopped.exchange.notice) == ("half", "")
-    failed = frame_of("q", Progress(end=End(Reason.ERROR, error=Failure("invalid_value", "too long"))), "m")
+    failed = frame_of(Exchange("q"), Progress(end=End(Reason.ERROR, error=Failure("invalid_value", "too long"))), "m")
     assert "too long" in failed.exchange.notice
 
 
@@ -115,14 +117,72 @@ def test_footers_and_notices_are_bubbles_of_their_own_and_escaped() -> None:
     ]
 
 
-def test_tags_in_a_question_are_shown_but_code_is_left_alone() -> None:
-    assert view.question("is <b> bold? `a<b>`\n```\n<i>\n```") == "is &lt;b> bold? `a<b>`\n```\n<i>\n```"
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("is <b> bold? `a<b>`\n```\n<i>\n```", "is &lt;b> bold? `a<b>`\n```\n<i>\n```"),
+        ("1 < 2 & 3", "1 < 2 & 3"),
+        ("what is &lt;?", "what is &amp;lt;?"),
+        ("</div><!-- ", "&lt;/div>&lt;!-- "),
+    ],
+)
+def test_tags_in_a_question_are_shown_and_come_back_as_they_were_typed(typed: str, shown: str) -> None:
+    assert view.question(typed) == shown
+    assert view.typed(shown) == typed
+
+
+def test_a_message_is_found_to_be_the_question_of_its_exchange() -> None:
+    conversation = [Exchange("a", "b", "f", thoughts="t"), Exchange("c", images=(RED,)), Exchange("d")]
+    shown = view.messages(conversation)
+    found = {n: view.place_of(conversation, n, question=True) for n in range(len(shown))}
+    assert {shown[n]["content"]: place for n, place in found.items() if place is not None} == {"a": 0, "c": 1, "d": 2}
+    assert [view.place_of(conversation, n) for n in (1, 3, 4, 99, None)] == [0, 0, 1, None, None]
 
 
 def test_a_frame_is_pending_then_live_then_settled() -> None:
     progress = Progress()
-    assert frame_of("q", progress, "m").pending == "Thinking"
+    assert frame_of(Exchange("q"), progress, "m").pending == "Thinking"
     progress.accept(Chunk(0, 1, "a"))
-    assert frame_of("q", progress, "m").live == "1 token"
+    assert frame_of(Exchange("q"), progress, "m").live == "1 token"
     progress.accept(End(Reason.STOP, offset=1))
-    assert frame_of("q", progress, "m").settled
+    assert frame_of(Exchange("q"), progress, "m").settled
+    assert frame_of(Exchange("q"), Progress(thoughts="Hm"), "m").live
+
+
+RED = "data:image/png;base64,iVBORw0KGgo="
+NOTES = TextFile("notes.md", "# Plan\n```\ncode\n```\n")
+
+
+def test_images_and_texts_become_parts_that_the_api_takes() -> None:
+    asked = Exchange("which colour?", "red", images=(RED,), files=(NOTES,))
+    first, _, last = history([asked, Exchange("sure?")], "")
+    assert first["content"] == [
+        {"type": "image_url", "image_url": {"url": RED}},
+        {"type": "text", "text": "notes.md:\n````\n# Plan\n```\ncode\n```\n````\n\nwhich colour?"},
+    ]
+    assert last["content"] == "sure?"
+
+
+def test_attachments_survive_the_browsers_storage_and_junk_among_them_does_not() -> None:
+    asked = Exchange("q", images=(RED,), files=(NOTES,), thoughts="Hm", model="m")
+    assert restore(store([asked])) == [asked]
+    row = {"question": "q", "images": [RED, "data:image/svg+xml;base64,PHN2Zz4=", f'{RED}" onerror="x', 3], "files": 3}
+    assert restore([row]) == [Exchange("q", images=(RED,))]
+
+
+def test_a_question_is_asked_again_with_what_was_attached() -> None:
+    asked = Exchange("q", "a", "f", "n", "t", "m", (RED,), (NOTES,))
+    assert asked.asked == Exchange("q", images=(RED,), files=(NOTES,))
+
+
+def test_names_of_files_are_shown_as_they_are() -> None:
+    (shown, _) = view.messages([Exchange("q", files=(TextFile("<b>*x*.md", "12345"),))])
+    assert "&#60;b&#62;&#42;x&#42;&#46;md" in shown["content"]
+    assert "5 B" in shown["content"]
+
+
+def test_thoughts_are_folded_once_they_are_over() -> None:
+    thinking, said = Exchange("q", thoughts="Hm"), Exchange("q", "yes", thoughts="Hm")
+    states = [view.messages([exchange], live="3 tokens")[1]["metadata"]["status"] for exchange in (thinking, said)]
+    assert states == ["pending", "done"]
+    assert view.messages([thinking])[1]["metadata"]["status"] == "done"

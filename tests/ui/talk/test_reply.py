@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
 from queuechat.bus import Bus
-from queuechat.protocol import Failure, Job
+from queuechat.dialects.speech import RELAYED, Manner
+from queuechat.protocol import Failure, Job, ModelCard
 from tests.ui.scribe import Scribe
+from tests.workers.engines.tiny_vision import picture
 from ui.desk import Desk
-from ui.talk.exchange import Exchange, Options, job_of
-from ui.talk.following import follow
+from ui.talk.exchange import Exchange, Options
+from ui.talk.following import Progress, follow
+from ui.talk.placing import order_for
 from ui.talk.reply import Frame, reply
 
 QUESTION = [Exchange("hello there")]
 
 
+def a_job() -> Job:
+    return order_for(QUESTION, Options("m"), ModelCard("m"), deadline_s=60).jobs[0]
+
+
 async def frames_of(desk: Desk, model: str, stop: asyncio.Event | None = None) -> list[Frame]:
     frames = reply(desk, QUESTION, Options(model), stop or asyncio.Event())
     return [frame async for frame in frames]
+
+
+async def settled(desk: Desk, conversation: list[Exchange], model: str) -> Exchange:
+    """The last exchange when nothing more will come."""
+    frames = [frame async for frame in reply(desk, conversation, Options(model), asyncio.Event())]
+    return frames[-1].exchange
 
 
 async def until(desk: Desk, waiting: int, running: int) -> None:
@@ -103,7 +118,7 @@ async def test_a_full_queue_says_when_to_come_back(desk: Desk, bus: Bus) -> None
         await desk.roster.refresh()
         scribe.gate.clear()
         await asyncio.sleep(0.1)
-        jobs = [job_of(QUESTION, Options("m"), deadline_s=60) for _ in range(3)]
+        jobs = [a_job() for _ in range(3)]
         answers = [await desk.client.submit([job]) for job in jobs]
         frames = await frames_of(desk, "m")
         for answer in answers:
@@ -147,7 +162,7 @@ async def test_a_quiet_answer_still_beats_so_that_a_closed_page_is_noticed(desk:
     async with Scribe(bus, "m") as scribe:
         scribe.pen.clear()
         beats = 0
-        job = job_of(QUESTION, Options("m"), deadline_s=60)
+        job = a_job()
         async with aclosing(follow(desk.client, job, asyncio.Event(), pulse_s=0.05)) as steps:
             async for progress in steps:
                 assert not progress.text
@@ -156,15 +171,30 @@ async def test_a_quiet_answer_still_beats_so_that_a_closed_page_is_noticed(desk:
                     break
 
 
-@pytest.mark.parametrize(("relayed", "told"), [(True, "<think>Hm </think>\n\nyes"), (False, "\ufdd1Hm \ufdd0yes")])
-async def test_marks_are_read_in_answers_of_models_elsewhere_only(
-    desk: Desk, bus: Bus, relayed: bool, told: str
+async def heard(desk: Desk, bus: Bus, text: str, manner: Manner | None) -> list[Progress]:
+    """All that was told of an answer with this text."""
+    async with (
+        Scribe(bus, "m", script=lambda _: text),
+        aclosing(follow(desk.client, a_job(), asyncio.Event(), manner=manner)) as steps,
+    ):
+        return [replace(progress) async for progress in steps]
+
+
+@pytest.mark.parametrize(
+    ("manner", "text", "thoughts", "words"),
+    [
+        (Manner(RELAYED), "\ufdd1Hm \ufdd0yes", "Hm ", "yes"),
+        (None, "\ufdd1Hm \ufdd0yes", "", "\ufdd1Hm \ufdd0yes"),
+        (Manner(reasoning="think"), "<think> Hm. Well. </think> yes", "Hm. Well.", "yes"),
+        (Manner(reasoning="think"), "no <think> tag here", "", "no <think> tag here"),
+        (None, "<think> Hm </think> yes", "", "<think> Hm </think> yes"),
+    ],
+)
+async def test_thoughts_are_told_apart_as_the_model_says_that_it_writes_them(
+    desk: Desk, bus: Bus, manner: Manner | None, text: str, thoughts: str, words: str
 ) -> None:
-    async with Scribe(bus, "m", script=lambda _: "\ufdd1Hm \ufdd0yes"):
-        job = job_of(QUESTION, Options("m"), deadline_s=60)
-        async with aclosing(follow(desk.client, job, asyncio.Event(), relayed=relayed)) as steps:
-            texts = [progress.text async for progress in steps]
-    assert texts[-1] == told
+    last = (await heard(desk, bus, text, manner))[-1]
+    assert (last.thoughts, last.text) == (thoughts, words)
 
 
 async def test_the_board_lists_live_models_and_says_so(desk: Desk, bus: Bus) -> None:
@@ -173,3 +203,34 @@ async def test_the_board_lists_live_models_and_says_so(desk: Desk, bus: Bus) -> 
         await desk.board.refresh()
         assert desk.board.models == ["m"]
         assert desk.board.status == "1 model · 1 worker · 0 waiting · 0 running"
+
+
+SEEN = [Exchange("what is it?", images=("data:image/png;base64,eA==",))]
+
+
+async def test_images_for_a_model_that_reads_text_only_are_refused_with_who_takes_them(desk: Desk, bus: Bus) -> None:
+    async with Scribe(bus, "m"), Scribe(bus, "seer", vision=True):
+        await desk.roster.refresh()
+        told = await settled(desk, SEEN, "m")
+    assert told.notice.startswith("m reads text only. Images are taken by seer")
+    assert told.images == SEEN[0].images
+
+
+async def test_images_reach_a_model_that_sees_as_those_of_api_clients_do(desk: Desk, bus: Bus) -> None:
+    file = base64.b64encode(picture("red")).decode()
+    asked = [Exchange("what is it?", images=(f"data:image/png;base64,{file}",))]
+    async with Scribe(bus, "seer", script=lambda _: "a square", vision=True) as scribe:
+        assert (await settled(desk, asked, "seer")).answer == "a square"
+    assert scribe.jobs[0].images == [file]
+    assert (scribe.jobs[0].messages or [])[0]["content"] == [
+        {"type": "image"},
+        {"type": "text", "text": "what is it?"},
+    ]
+
+
+async def test_thoughts_of_a_model_that_thinks_are_shown_and_not_read_again(desk: Desk, bus: Bus) -> None:
+    async with Scribe(bus, "m", script=lambda _: "<think> Hm. </think> Yes.", reasoning="think") as scribe:
+        first = await settled(desk, QUESTION, "m")
+        assert (first.thoughts, first.answer) == ("Hm.", "Yes.")
+        await settled(desk, [first, Exchange("sure?")], "m")
+        assert [message["content"] for message in scribe.jobs[1].messages or []] == ["hello there", "Yes.", "sure?"]
