@@ -54,7 +54,8 @@ SET else 1 | GET else | PUBLISH else x | SUBSCRIBE else
 DENIED_TO = {
     "api": "XREADGROUP GROUP workers w STREAMS qc:{m}:jobs > | HSET qc:key:x hash x | SADD qc:keys x | DEL qc:worker:x"
     " | SET qc:model:x x | XCLAIM qc:{m}:jobs workers w 0 0 | CONFIG GET * | SCAN 0",
-    "worker": "HGETALL qc:key:x | GET qc:page:secret | SCARD qc:keys | ZADD qc:limit:x:running 1 x | CONFIG GET * | SCAN 0",
+    "worker": "GET qc:page:secret | HGETALL qc:key:x | SCARD qc:keys | ZADD qc:limit:x:running 1 x | CONFIG GET *"
+    " | SCAN 0",
     "background": "XREADGROUP GROUP workers w STREAMS qc:{m}:jobs > | HGETALL qc:key:x | SCARD qc:keys"
     " | SET qc:model:x x | CONFIG GET * | SCAN 0",
     "operator": "SET qc:model:x x | XREADGROUP GROUP workers w STREAMS qc:{m}:jobs >",

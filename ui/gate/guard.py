@@ -17,6 +17,7 @@ from queuechat.roster import Roster
 from ui.gate.passages import Passage
 
 _WORDS = 64  # tokens are enough for a verdict with all of its categories
+_CONTEXT = 4096  # tokens, of a model that does not say
 _CHARACTERS = 2  # of a token at least, as far as what came before is to leave room
 
 
@@ -37,7 +38,7 @@ class Guard:
         return set().union(*map(verdict_of, said))
 
     def _job(self, passage: Passage, card: ModelCard) -> Job:
-        told = recent(passage, card.context_length * _CHARACTERS)
+        told = recent(passage, (card.context_length or _CONTEXT) * _CHARACTERS)
         return Job(
             id=new_id(),
             model=card.name,
