@@ -132,7 +132,7 @@ class Settings(BaseSettings):
     ui_login_tries: int = Field(20, ge=0, description="logins a minute from one address; 0: any number")
     ui_terms: Path | None = Field(None, description="Markdown file with terms that must be accepted before asking")
     ui_rpm: int = Field(60, ge=0, description="questions a minute of one person at the page; 0: any number")
-    ui_question_limit: int = Field(80_000, ge=0, description="characters of a question with its files; 0: any number")
+    ui_question_limit: int = Field(100_000, ge=0, description="characters of a question with its files; 0: any number")
     ui_conversation_limit: int = Field(400_000, ge=0, description="characters of a conversation; 0: any number")
     ui_turn_limit: int = Field(50, ge=0, description="questions of a conversation at the page; 0: any number")
     ui_moderation: Literal["off", "endpoint", "guard"] = Field(

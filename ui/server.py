@@ -58,7 +58,7 @@ async def serve(settings: Settings, redis_url: str, stop: asyncio.Event) -> None
     with _listen(settings.host, settings.ui_port) as listener:
         async with _desk(settings, redis_url) as (desk, entrance):
             private_folder()
-            blocks, options = build_app(desk), mount_options(max(settings.image_limit, settings.text_limit))
+            blocks, options = build_app(desk), mount_options(_file_limit(settings))
             beside = Starlette(routes=entrance.routes)
             app = gr.mount_gradio_app(beside, blocks, "/", auth_dependency=entrance.known, **options)
             _tell(listener, settings)
@@ -80,7 +80,7 @@ async def _desk(settings: Settings, redis_url: str) -> AsyncIterator[tuple[Desk,
                 client,
                 roster,
                 board,
-                deadline_s=settings.deadline_s,
+                settings.deadline_s,
                 api_port=settings.api_port,
                 limits=limits_of(settings),
                 text_limit=settings.text_limit,
@@ -91,6 +91,11 @@ async def _desk(settings: Settings, redis_url: str) -> AsyncIterator[tuple[Desk,
             yield desk, entrance
     finally:
         await bus.close()
+
+
+def _file_limit(settings: Settings) -> int:
+    """Bytes of a file that may be brought to the page."""
+    return max(settings.image_limit, settings.text_limit)
 
 
 def _guard(settings: Settings) -> str:

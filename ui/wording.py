@@ -154,7 +154,7 @@ def _too_often(error: QueuechatError, _: str) -> str:
 def _flagged(_: QueuechatError, model: str) -> str:
     return (
         f"Moderation has flagged your question, or something before it, so nothing was sent to {model}. "
-        "Put it differently, or clear the conversation."
+        "Put it differently, or begin a new conversation."
     )
 
 

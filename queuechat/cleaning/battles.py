@@ -131,7 +131,7 @@ def _unwanted(row: VoteRow, mode: Mode, seen: Container[Any]) -> str:
 def _spoilt(row: VoteRow, models: tuple[str, str]) -> str:
     """What was said that makes a vote worthless, by FastChat's names for it; "" when nothing was."""
     said = [text_of(said) for state in row.states for _, said in state.spoken]
-    text = "".join(said).lower()
+    text = "\n".join(said).lower()
     if not all(said):
         return "none_msg"
     if row.leaked or says_one_of(IDENTITIES, text) or names_one_of(models, text):

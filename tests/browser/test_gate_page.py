@@ -13,6 +13,7 @@ from playwright.async_api import Browser, Page, expect
 
 from queuechat.accounts import add_person
 from queuechat.bus import Bus
+from tests.browser.conftest import ready
 from tests.browser.test_chat_page import ask, settled
 from tests.ui.gate.page import a_site
 from tests.ui.scribe import Scribe
@@ -36,7 +37,7 @@ async def a_page(
     """A browser of its own at a page of its own, whose worker answers."""
     bus = await Bus(f"{redis_url}/8").open()
     await bus.connection.command("FLUSHDB")
-    context = await browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
+    context = await browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     async with Scribe(bus, "smollm2"), a_site(f"{redis_url}/8", **settings) as site:
         page = await context.new_page()
         await page.goto(site.url)
@@ -65,6 +66,7 @@ async def test_somebody_logs_in_asks_and_logs_out(
         await photograph(page, f"login-{width}-{scheme}")
         await page.get_by_label("Password").fill("correct horse")
         await page.get_by_label("Password").press("Enter")
+        await ready(page)
         await ask(page, "good morning")
         await settled(page, 1)
         await expect(page.locator(".bot.message")).to_contain_text("You said: good morning")
@@ -84,7 +86,7 @@ async def test_terms_are_accepted_once_before_the_first_question(
     async with a_page(browser, redis_url, width=width, scheme=scheme, ui_terms=terms) as page:
         dialog = page.get_by_role("dialog", name="Terms of use")
         await expect(dialog.locator("strong")).to_have_text("kind")
-        await page.locator("#qc-box textarea").wait_for()
+        await ready(page)
         await photograph(page, f"terms-{width}-{scheme}")
         await dialog.get_by_role("button", name="Not now").click()
         await expect(dialog).to_be_hidden()
@@ -104,6 +106,7 @@ async def test_terms_are_accepted_once_before_the_first_question(
 
 async def test_a_limit_is_told_beside_the_question_and_the_question_stays(browser: Browser, redis_url: str) -> None:
     async with a_page(browser, redis_url, ui_rpm=1, ui_question_limit=30) as page:
+        await ready(page)
         await ask(page, "x" * 31)
         await expect(page.locator(".qc-note")).to_have_text(
             "Your question has 31 characters and may have 30: shorten it."

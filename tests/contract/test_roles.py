@@ -44,6 +44,7 @@ from queuechat.timeline import find_job
 from queuechat.watching import take_reading
 from tests.processes import Command
 from tests.servers import OPS, Server, a_life, enqueue, opened, our_settings, role_file
+from ui.gate.seal import open_seal
 
 FORBIDDEN = """
 FLUSHALL | FLUSHDB | CONFIG SET maxmemory 1 | CONFIG REWRITE | CONFIG RESETSTAT | EVAL return 0 | EVALSHA 00 0 | KEYS *
@@ -58,7 +59,8 @@ SET else 1 | GET else | PUBLISH else x | SUBSCRIBE else
 DENIED_TO = {
     "api": "XREADGROUP GROUP workers w STREAMS qc:{m}:jobs > | HSET qc:key:x hash x | SADD qc:keys x | DEL qc:worker:x"
     " | SET qc:model:x x | XCLAIM qc:{m}:jobs workers w 0 0 | CONFIG GET * | SCAN 0",
-    "worker": "HGETALL qc:key:x | SCARD qc:keys | ZADD qc:limit:x:running 1 x | CONFIG GET * | SCAN 0",
+    "worker": "GET qc:page:secret | HGETALL qc:key:x | SCARD qc:keys | ZADD qc:limit:x:running 1 x | CONFIG GET *"
+    " | SCAN 0",
     "background": "XREADGROUP GROUP workers w STREAMS qc:{m}:jobs > | HGETALL qc:key:x | SCARD qc:keys"
     " | SET qc:model:x x | CONFIG GET * | SCAN 0",
     "operator": "SET qc:model:x x | XREADGROUP GROUP workers w STREAMS qc:{m}:jobs >",
@@ -155,6 +157,13 @@ async def test_who_rates_votes_publishes_the_leaderboard_that_the_page_reads(ser
         await turn_to_rate(rater, 60)
         await publish(rater, made)
         assert decode(await published(front) or b"") == made
+
+
+async def test_the_page_knows_its_visitors_in_the_role_of_the_api(server: Server) -> None:
+    async with opened(at(server, "api")) as front, opened(at(server, "api")) as other:
+        assert (await open_seal(front)).digest("a", "b") == (await open_seal(other)).digest("a", "b")
+        await Rates(front).ask("somebody", "question", 9)
+        await Rates(front).try_password("10.0.0.1", 9)
 
 
 async def test_the_api_stores_responses_in_its_own_role(server: Server, model: str) -> None:

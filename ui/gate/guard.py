@@ -12,11 +12,13 @@ from typing import Any
 
 from queuechat.client import Client, failure_of
 from queuechat.errors import ModerationUnavailable, QueuechatError
-from queuechat.protocol import Chunk, End, Job, Sampling, new_id
+from queuechat.protocol import Chunk, End, Job, ModelCard, Sampling, new_id
 from queuechat.roster import Roster
 from ui.gate.passages import Passage
 
-_WORDS = 64  #: tokens are enough for a verdict with all of its categories
+_WORDS = 64  # tokens are enough for a verdict with all of its categories
+_CONTEXT = 4096  # tokens, of a model that does not say
+_CHARACTERS = 2  # of a token at least, as far as what came before is to leave room
 
 
 class Guard:
@@ -30,16 +32,16 @@ class Guard:
             card = (await self._roster.resolve(self._model)).card
             if not card.vision and any(passage.images for passage in passages):
                 raise ModerationUnavailable(f"the guard model {card.name} sees no images")
-            said = await asyncio.gather(*(self._ask(self._job(passage, card.name)) for passage in passages))
+            said = await asyncio.gather(*(self._ask(self._job(passage, card)) for passage in passages))
         except QueuechatError as error:
             raise ModerationUnavailable(error.message) from error
         return set().union(*map(verdict_of, said))
 
-    def _job(self, passage: Passage, model: str) -> Job:
-        told = [one for one in passage.thread if one.role != "system"] if passage.role != "system" else [passage]
+    def _job(self, passage: Passage, card: ModelCard) -> Job:
+        told = recent(passage, (card.context_length or _CONTEXT) * _CHARACTERS)
         return Job(
             id=new_id(),
-            model=model,
+            model=card.name,
             messages=[_message(one) for one in told],
             images=[image for one in told for image in one.images],
             sampling=Sampling(temperature=0),
@@ -58,6 +60,22 @@ class Guard:
 
     async def close(self) -> None:
         """Client and roster are others'."""
+
+
+def recent(passage: Passage, room: int) -> list[Passage]:
+    """A message and those before it that fit into `room` characters, beginning with a question. A system prompt
+    stands alone."""
+    if passage.role == "system":
+        return [passage]
+    told: list[Passage] = []
+    for one in reversed(passage.thread):
+        room -= len(one.text)
+        if one.role == "system" or (told and room < 0):
+            break
+        told.insert(0, one)
+    while len(told) > 1 and told[0].role == "assistant":
+        told.pop(0)
+    return told
 
 
 def _message(passage: Passage) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from queuechat.errors import InvalidRequest
 from ui.gate.passages import Passage
 
-_NEW = "clear it to begin a new one"
+_NEW = "begin a new one"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from datetime import date
 
 from queuechat.client import failure_of
 from queuechat.errors import NoWorker, QueuechatError
@@ -14,6 +15,7 @@ from queuechat.protocol import Reason
 from ui import wording
 from ui.desk import Desk
 from ui.gate.people import STRANGER, Visit
+from ui.talk.dates import dated
 from ui.talk.exchange import Exchange, Options
 from ui.talk.following import Progress, follow
 from ui.talk.placing import place
@@ -69,7 +71,7 @@ async def _frames(
 ) -> AsyncGenerator[Frame, None]:
     if not options.model:
         raise NoWorker(wording.NO_MODEL)
-    order = await place(desk, conversation, options)
+    order = await place(desk, conversation, replace(options, system=dated(options.system, date.today())))
     job = order.jobs[0]
     await desk.gate.admit(visit, job)
     async with aclosing(follow(desk.client, job, stop, manner=order.manner)) as steps:

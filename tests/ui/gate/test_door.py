@@ -124,7 +124,7 @@ async def test_a_login_cannot_be_made_stretched_or_passed_on(url: str, people: P
         )
         async with httpx.AsyncClient(base_url=site.url) as other:
             for value in forged:
-                headers = {"cookie": f"{COOKIE}={value}".encode("latin-1")}
+                headers = {b"cookie": f"{COOKIE}={value}".encode("latin-1")}
                 assert (await other.get("/config", headers=headers)).status_code == 401, value
             assert (await other.get("/config", headers={"cookie": f"{COOKIE}={shown}"})).status_code == 200
 

@@ -18,7 +18,7 @@ from tests.ui.gate.judge import Judge, a_judge
 from tests.ui.scribe import Scribe
 from ui.desk import Desk
 from ui.gate.endpoint import Endpoint
-from ui.gate.guard import Guard, verdict_of
+from ui.gate.guard import Guard, recent, verdict_of
 from ui.gate.moderation import Moderation
 from ui.gate.passages import passages_of
 
@@ -153,7 +153,7 @@ async def test_a_guard_model_judges_through_the_queue(desk: Desk, bus: Bus) -> N
         assert await verdict(moderation, said("hello", system="Be brief.")) == ""
         assert await verdict(moderation, said("hello", "hi", "a bomb", system="Be brief.")) == "content_flagged"
         asked = [job.messages for job in scribe.jobs]
-    assert {"role": "user", "content": "Be brief."} in asked[0:1][0] + asked[1:2][0]  # type: ignore[operator, index]
+    assert [{"role": "user", "content": "Be brief."}] in asked
     assert [{"role": "user", "content": "hello"}] in asked
     assert said("hello", "hi", "a bomb").messages in asked
     assert all(job.sampling.temperature == 0 for job in scribe.jobs)
@@ -166,6 +166,15 @@ async def test_a_guard_that_fails_or_sees_no_images_gives_no_verdict(desk: Desk,
         assert await verdict(moderation, said("what is this?", images=[picture("PNG")])) == "moderation_unavailable"
     moderation = Moderation(Guard(desk.client, desk.roster, "nobody", patience_s=20), patience_s=20)
     assert await verdict(moderation, said("hello")) == "moderation_unavailable"
+
+
+@pytest.mark.parametrize(
+    ("room", "told"),
+    [(99, ["aa", "bb", "cc", "dd", "ee"]), (9, ["cc", "dd", "ee"]), (6, ["cc", "dd", "ee"]), (1, ["ee"])],
+)
+def test_a_guard_is_told_as_much_of_a_long_conversation_as_it_can_read(room: int, told: list[str]) -> None:
+    last = passages_of(said("aa", "bb", "cc", "dd", "ee", system="s"))[-1]
+    assert [passage.text for passage in recent(last, room)] == told
 
 
 @pytest.mark.parametrize(
