@@ -44,6 +44,7 @@ HOMES = {
     "dead": ("dead",),
     "keys": ("keys",),
     "usage": ("usage",),
+    "logs": ("logs",),
     "bench": ("bench",),
     "checking": ("doctor", "audit", "healthcheck", "load-functions"),
 }
