@@ -21,6 +21,22 @@ from tests.processes import Workers
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+# Begun first, so that none of them is left to one process at the end while the others have nothing to do.
+_LONG = (
+    "engines/test_laws",
+    "engines/test_transformers",
+    "tests/whole/",
+    "tests/service/",
+    "tests/machine/",
+    "tests/schemas/",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; all others as they come."""
+    items.sort(key=lambda item: next((n for n, part in enumerate(_LONG) if part in item.nodeid), len(_LONG)))
+
+
 def free_port() -> int:
     """A port that nobody listens on now."""
     with socket.socket() as probe:
