@@ -67,7 +67,7 @@ class Settings(BaseSettings):
         None, description="TOML file of rules for who meets whom in the arena; unset: all pairs are as likely"
     )
     record_chats: bool = Field(
-        False, description="log the conversations of the Chat tab as well; those of the arena and all votes always are"
+        False, description="log the Chat tab's conversations and what is thought of them; battles and votes always are"
     )
 
     host: str = Field("127.0.0.1", description="address the API or UI listens on")

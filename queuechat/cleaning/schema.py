@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from queuechat.battles import Choice
 
 VOTES = frozenset(choice.value for choice in Choice)
 
+Moment = Annotated[float, Field(ge=0, lt=253_402_300_800)]  #: seconds since the epoch, before the year 10000
 Said = str | None | list[Any]  #: text; None when nothing came; with images: text, and their hashes
 
 
@@ -17,7 +18,7 @@ class State(BaseModel):
     """A conversation. The first `offset` messages are examples that the template brought."""
 
     messages: list[tuple[str, Said]]
-    offset: int = 0
+    offset: Annotated[int, Field(ge=0)] = 0
     conv_id: str | None = None
     model_name: str | None = None
 
@@ -33,7 +34,7 @@ class State(BaseModel):
 class VoteRow(BaseModel):
     """A line about both sides of a battle. `leaked`: the voter was told who is who before the vote."""
 
-    tstamp: float
+    tstamp: Moment
     type: str
     models: tuple[str | None, str | None]
     states: tuple[State, State]
@@ -45,7 +46,7 @@ class VoteRow(BaseModel):
 class ChatRow(BaseModel):
     """A line about one conversation."""
 
-    tstamp: float
+    tstamp: Moment
     type: str
     model: str | None
     state: State

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from queuechat.cleaning.reading import Faults, in_order, read_rows
-from queuechat.cleaning.schema import VOTES
+from queuechat.cleaning.schema import VOTES, Moment
 
 HOUR_S = 3600
 
@@ -24,7 +24,7 @@ class _Named(BaseModel):
 class _Row(BaseModel):
     """What is counted of a line."""
 
-    tstamp: float
+    tstamp: Moment
     type: str
     model: str | None = None
     models: tuple[str | None, str | None] | None = None

@@ -12,21 +12,21 @@ _CODE = re.compile(r"```([^`]*)```")
 _COUNTS = {
     "header_count": {f"h{n}": re.compile(rf"^#{{{n}}}\s", re.MULTILINE) for n in range(1, 7)},
     "list_count": {
-        "ordered": re.compile(r"^\s*\d+\.\s", re.MULTILINE),
-        "unordered": re.compile(r"^\s*[-*+]\s", re.MULTILINE),
+        "ordered": re.compile(r"^[^\S\n]*\d+\.\s", re.MULTILINE),
+        "unordered": re.compile(r"^[^\S\n]*[-*+]\s", re.MULTILINE),
     },
     "bold_count": {"**": re.compile(r"\*\*[^*\n]+\*\*"), "__": re.compile(r"__[^_\n]+__")},
 }
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 # A syllable's worth of letters: tokenisers cut long words, and few short ones.
-_PIECE = re.compile(rf"[{_CJK}]|(?:(?![{_CJK}])[^\W\d_]){{1,8}}|\d{{1,3}}|[^\w\s]+|_+|\n+")
+_PIECE = re.compile(rf"[{_CJK}]|[^\W\d_{_CJK}]{{1,8}}|\d{{1,3}}|[^\w\s]+|_+|\n+")
 
 
 def count_tokens(text: str) -> int:
     """An estimate that is the same for all models: words (long ones as several), numbers by threes, runs of punctuation
     and of line breaks, and each Chinese or Japanese character. FastChat counts the tokens of gpt-3.5-turbo, whose
     vocabulary has to be fetched from elsewhere."""
-    return sum(1 for _ in _PIECE.finditer(text))
+    return len(_PIECE.findall(text))
 
 
 def with_tokens(conversation: list[dict[str, Any]]) -> list[dict[str, Any]]:

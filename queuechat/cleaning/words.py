@@ -28,11 +28,15 @@ def says_one_of(words: Iterable[str], text: str) -> bool:
 
 def names_one_of(models: Iterable[str], text: str) -> bool:
     """Whether lower-case text names one of these models: whole words, since names of one's own can be any word."""
-    return any(_named(model.lower()).search(text) for model in models if model)
+    return any(_last(model) in text and _named(model).search(text) for model in map(str.lower, models) if model)
 
 
 @cache
 def _named(model: str) -> re.Pattern[str]:
     """The name, or its last part when it is a path."""
-    names = {model, model.rpartition("/")[2]}
+    names = {model, _last(model)}
     return re.compile(rf"(?<!\w)(?:{'|'.join(re.escape(name) for name in sorted(names) if name)})(?!\w)")
+
+
+def _last(model: str) -> str:
+    return model.rpartition("/")[2]

@@ -91,13 +91,13 @@ def stats(sources: Sources = None, as_json: JsonFlag = False) -> None:
 
 
 def _show(found: Stats) -> None:
-    row = found.as_json()
-    out.print(f"{found.lines} lines of {row['people']} people; {found.anonymous_votes} anonymous votes")
+    out.print(f"{found.lines} lines of {len(found.people)} people; {found.anonymous_votes} anonymous votes")
+    busy = [hour for hour in found.by_hour() if hour["chats"] or hour["votes"] or hour["other"]]
     tables = (
         ("KIND", ("all", "last_day"), found.by_action()),
         ("MODEL", ("chats", "chats_last_day", "votes", "votes_last_day"), found.by_model()),
         ("DAY", ("chats", "votes", "other"), found.by_day()),
-        ("HOUR", ("chats", "votes", "other"), found.by_hour()),
+        ("HOUR", ("chats", "votes", "other"), busy),
     )
     for name, columns, rows in tables:
         shown = table(name, *(column.upper().replace("_", " ") for column in columns))

@@ -6,7 +6,6 @@ import asyncio
 import fcntl
 import signal
 import stat
-import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,16 +15,15 @@ import orjson
 import pytest
 
 from queuechat.backlog import Entry, Writer, look_at_backlog
-from queuechat.battles import Battle, Choice, Event, LogLine, Side, cast, new_battle_id, open_battle, record
+from queuechat.battles import Event, LogLine, Side, record
 from queuechat.bus import Bus
 from queuechat.errors import LeaseLost
-from tests.conftest import free_port, start_redis
+from tests.background.scene import TALK, Scene, a_scene
+from tests.background.votes import votes
 from tests.failpoints.cases import BACKGROUND, Case
-from tests.processes import Command
 from workers.background.logbook import Logbook
 
 MS = 1_763_769_600_000  # 2025-11-22 00:00:00 UTC
-TALK = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": 'Hello\n"you" \u2028 \\'}]
 
 
 def entries(*ids: str, images: bool = False) -> list[Entry]:
@@ -142,94 +140,35 @@ async def test_one_process_writes_at_a_time(bus: Bus) -> None:
 # -- the whole way -----------------------------------------------------------------------------------------------------
 
 
-class Scene:
-    """A Redis, voters and background processes."""
-
-    def __init__(self, folder: Path):
-        self.folder, self.port = folder, free_port()
-        self.redis = start_redis(folder, self.port)
-        self.url = f"redis://127.0.0.1:{self.port}"
-        self.bus = Bus(self.url, patience_s=30)
-        self.voted: list[str] = []
-        self.started: list[Command] = []
-
-    async def vote(self, voters: int) -> None:
-        """Each opens a battle and votes twice, at the same time as all others."""
-        now = time.time()
-        sides = (Side("a", TALK), Side("b", TALK))
-        battles = [Battle(new_battle_id(), sides, True, f"voter {k}", now) for k in range(voters)]
-        await asyncio.gather(*(open_battle(self.bus, battle) for battle in battles))
-        clicks = [cast(self.bus, one, choice, now) for one in battles for choice in (Choice.LEFT, Choice.TIE)]
-        counted = await asyncio.gather(*clicks)
-        assert sum(counted) == voters
-        self.voted += [battle.id for battle in battles]
-
-    async def background(self, **env: str) -> Command:
-        command = await Command.start(["background"], self.folder, QUEUECHAT_REDIS_URL=self.url, **env)
-        self.started.append(command)
-        return command
-
-    async def restart_redis(self) -> None:
-        self.redis.kill()
-        self.redis.wait()
-        self.redis = await asyncio.to_thread(start_redis, self.folder, self.port)
-
-    async def all_written(self) -> None:
-        async with asyncio.timeout(120):
-            while (await look_at_backlog(self.bus)).lines:
-                assert any(command.process.returncode is None for command in self.started)
-                await asyncio.sleep(0.02)
-
-    def counts(self) -> Counter[str]:
-        """How often each vote is in the files."""
-        rows = [orjson.loads(line) for line in self.lines()]
-        return Counter(row["battle_id"] for row in rows if row["type"].endswith("vote"))
-
-    def lines(self) -> list[bytes]:
-        return [line for path in sorted((self.folder / "arena").iterdir()) for line in path.read_bytes().splitlines()]
-
-
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
-    made = Scene(tmp_path)
-    await made.bus.open()
-    yield made
-    await asyncio.gather(*(command.stop() for command in made.started))
-    await made.bus.close()
-    made.redis.kill()
-    made.redis.wait()
+    async with a_scene(tmp_path) as opened:
+        yield opened
 
 
 @pytest.mark.parametrize("case", BACKGROUND, ids=lambda case: str(case.point))
 async def test_no_vote_is_lost_or_doubled_when_who_writes_it_is_killed(scene: Scene, case: Case) -> None:
-    await scene.vote(20)
+    await scene.votes(20)
     doomed = await scene.background(QUEUECHAT_FAILPOINT=case.entry)
     assert await doomed.process.wait() == -signal.SIGKILL
     assert (await look_at_backlog(scene.bus)).lines == 20
     await scene.restart_redis()
     await scene.background()
-    await scene.vote(20)
+    await scene.votes(20)
     await scene.all_written()
-    assert scene.counts() == Counter(scene.voted)
+    assert scene.written() == Counter(scene.counted)
 
 
-async def test_votes_that_come_while_redis_and_writers_die_are_all_in_the_files(scene: Scene) -> None:
-    command = await scene.background()
-    for victim in ("redis", "background", "redis"):
-        votes = asyncio.create_task(scene.vote(20))
-        if victim == "redis":
-            await scene.restart_redis()
-        else:
-            command.send(signal.SIGKILL)
-            command = await scene.background()
-        await votes
-    await scene.all_written()
-    assert scene.counts() == Counter(scene.voted)
+async def test_votes_that_come_while_redis_and_writers_die_are_all_in_the_files(tmp_path: Path) -> None:
+    """A seeded slice of `python -m tests.background votes`."""
+    figures, faults = await votes(tmp_path, 5, 200, 2)
+    assert (figures["killed"], faults) == ({"redis": 2, "background": 2}, [])
+    assert figures["votes"] >= 200
 
 
 async def test_what_cannot_be_written_waits(scene: Scene) -> None:
     (scene.folder / "arena").write_text("a file where the folder should be")
-    await scene.vote(3)
+    await scene.votes(3)
     command = await scene.background()
     async with asyncio.timeout(60):
         while "cannot be written" not in command.log.read_text():
@@ -238,7 +177,7 @@ async def test_what_cannot_be_written_waits(scene: Scene) -> None:
     assert (await look_at_backlog(scene.bus)).lines == 3
     (scene.folder / "arena").unlink()
     await scene.all_written()
-    assert scene.counts() == Counter(scene.voted)
+    assert scene.written() == Counter(scene.counted)
 
 
 async def test_more_lines_than_are_read_at_a_time_are_all_written_in_order(scene: Scene) -> None:
@@ -246,4 +185,4 @@ async def test_more_lines_than_are_read_at_a_time_are_all_written_in_order(scene
         await record(scene.bus, LogLine(Event.FLAG, [Side("a", TALK)], f"{k}", 1.0))
     await scene.background()
     await scene.all_written()
-    assert [orjson.loads(line)["ip"] for line in scene.lines()] == [f"{k}" for k in range(250)]
+    assert [row["ip"] for row in scene.rows()] == [f"{k}" for k in range(250)]

@@ -54,6 +54,11 @@ def row(**counts: tuple[int, int]) -> dict[str, int]:
     return {k: n for k, (n, _) in every.items()} | {f"{k}_last_day": n for k, (_, n) in every.items()}
 
 
+def test_a_time_that_is_none_is_a_fault(tmp_path: Path) -> None:
+    stats = take_stats([log_file(tmp_path, chat(tstamp=float("nan")), chat(tstamp=1e300), chat(tstamp=-1), chat())])
+    assert (stats.lines, stats.faults.count) == (1, 3)
+
+
 def test_there_are_no_figures_of_nothing(tmp_path: Path) -> None:
     found = take_stats([log_file(tmp_path)]).as_json()
     assert (found["lines"], found["actions"], found["models"], found["last_24_hours"]) == (0, [], [], [])
