@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from queuechat.client import Client
 from queuechat.dialects.pictures import Limits
 from queuechat.roster import Roster
+from ui.arena.pairing import Pairs
 from ui.board import Board
 from ui.gate.gate import Gate
 from ui.turns import Turns
@@ -25,4 +26,5 @@ class Desk:
     limits: Limits = field(default_factory=Limits)
     text_limit: int = 64 << 10  #: bytes of the text files of a question
     gate: Gate = field(default_factory=Gate)
+    pairs: Pairs = field(default_factory=Pairs)  #: who meets whom in the arena
     turns: Turns = field(default_factory=Turns)

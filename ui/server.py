@@ -23,6 +23,7 @@ from queuechat.errors import Misconfigured
 from queuechat.roster import Roster
 from queuechat.settings import Settings
 from ui.app import build_app, mount_options
+from ui.arena.pairing import read_pairs
 from ui.board import Board
 from ui.desk import Desk
 from ui.gate.opening import Entrance, an_entrance
@@ -66,6 +67,7 @@ async def serve(settings: Settings, redis_url: str, stop: asyncio.Event) -> None
 
 @contextlib.asynccontextmanager
 async def _desk(settings: Settings, redis_url: str) -> AsyncIterator[tuple[Desk, Entrance]]:
+    pairs = read_pairs(settings.arena_pairs)
     bus = await Bus(redis_url).open()
     try:
         async with (
@@ -84,6 +86,7 @@ async def _desk(settings: Settings, redis_url: str) -> AsyncIterator[tuple[Desk,
                 text_limit=settings.text_limit,
                 record_chats=settings.record_chats,
                 gate=entrance.gate,
+                pairs=pairs,
             )
             yield desk, entrance
     finally:
