@@ -27,6 +27,7 @@ from ui.arena.pairing import read_pairs
 from ui.board import Board
 from ui.desk import Desk
 from ui.gate.opening import Entrance, an_entrance
+from ui.headers import Headers
 from ui.uploads import private_folder
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ async def serve(settings: Settings, redis_url: str, stop: asyncio.Event) -> None
             beside = Starlette(routes=entrance.routes)
             app = gr.mount_gradio_app(beside, blocks, "/", auth_dependency=entrance.known, **options)
             _tell(listener, settings)
-            await _serve_until(stop, app, entrance.guarded(app), listener, desk)
+            await _serve_until(stop, app, Headers(entrance.guarded(app)), listener, desk)
 
 
 @contextlib.asynccontextmanager

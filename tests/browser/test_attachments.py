@@ -24,13 +24,14 @@ pytestmark = pytest.mark.browser
 
 RED = FilePayload(name="red.png", mimeType="image/png", buffer=picture("red", (300, 200)))
 NOTES = FilePayload(name="notes.md", mimeType="text/markdown", buffer=b"# Plan\nFirst the queue.\n")
+WORDS = "A red card with a white corner. By the notes, the queue comes first."
 NOISE = FilePayload(name="noise.bin", mimeType="application/octet-stream", buffer=b"\0\1\2")
 
 
 @pytest.fixture
 async def viewer(scribe: Scribe, redis_url: str) -> AsyncIterator[Scribe]:
     bus = await Bus(f"{redis_url}/6").open()
-    async with Scribe(bus, "viewer", script=lambda _: "A red card.", vision=True) as worker:
+    async with Scribe(bus, "viewer", script=lambda _: WORDS, vision=True) as worker:
         yield worker
     await bus.close()
 
@@ -62,6 +63,8 @@ async def test_a_model_is_shown_a_picture_and_read_a_file_and_the_server_keeps_n
         {"type": "text", "text": "notes.md:\n```\n# Plan\nFirst the queue.\n```\n\nWhat is it?"},
     ]
     await expect(page.locator(".qc-file")).to_have_text("notes.md 24 B")
+    if shots := os.environ.get("QUEUECHAT_SCREENSHOTS"):
+        await page.screenshot(path=Path(shots) / "vision.png")
     await page.reload()
     await expect(page.locator(".qc-picture")).to_be_visible()
     assert await page.locator(".qc-picture").evaluate("(image) => image.naturalWidth") == 300
@@ -88,7 +91,7 @@ async def test_a_model_that_reads_text_only_says_who_takes_images_and_the_questi
     await choose(page, "viewer")
     await page.get_by_label("Retry").click()
     await settled(page, 1)
-    await expect(page.locator(".bot.message")).to_contain_text("A red card.")
+    await expect(page.locator(".bot.message")).to_contain_text(WORDS)
 
 
 async def test_a_picture_can_be_pasted(open_page: NewPage, viewer: Scribe) -> None:
@@ -125,8 +128,6 @@ async def test_a_real_model_sees_what_is_uploaded(
         await page.locator("#qc-max-tokens input[type=number]").fill("12")
         answers = [await seen(page, color) for color in ("red", "blue", "red")]
         assert answers[0] == answers[2] != answers[1]
-        if shots := os.environ.get("QUEUECHAT_SCREENSHOTS"):
-            await page.screenshot(path=Path(shots) / "vision.png")
     finally:
         await workers.stop()
 
@@ -138,7 +139,7 @@ async def seen(page: Page, color: str) -> str:
     await attach(page, FilePayload(name=f"{color}.png", mimeType="image/png", buffer=picture(color, (300, 200))))
     await ask(page, "What is in the picture?")
     await settled(page, 1)
-    return await page.locator(".bot.message .message").first.inner_text()
+    return str(await page.locator(".bot.message .message").first.inner_text())
 
 
 async def test_a_file_over_the_limit_is_not_let_in_and_no_other_file_is_let_out(

@@ -69,6 +69,20 @@ async def test_markdown_code_and_formulas_are_set(open_page: NewPage) -> None:
         await expect(page.locator(f".bot.message {selector}").first).to_be_visible()
 
 
+async def test_a_picture_in_an_answer_is_not_fetched_from_elsewhere(open_page: NewPage) -> None:
+    page = await open_page()
+    await page.evaluate(
+        "addEventListener('securitypolicyviolation', (event) => { window.blocked = event.blockedURI }, true)"
+    )
+    calls: list[object] = []
+    async with await asyncio.start_server(lambda *call: calls.append(call), "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        await ask(page, f"![spy](http://127.0.0.1:{port}/spy.png)")
+        await page.wait_for_function("window.blocked")
+    assert f":{port}" in await page.evaluate("window.blocked")
+    assert calls == []
+
+
 async def test_stop_keeps_the_partial_answer_and_cancels_the_job(open_page: NewPage, scribe: Scribe) -> None:
     page = await open_page()
     await ask(page, "a long story")
