@@ -99,6 +99,9 @@ async def while_writing(browser: Browser, address: str) -> dict[str, list[float]
     page = await context.new_page()
     await page.goto(address)
     await ready(page)
+    await page.locator("#qc-toggle").click()
+    await page.locator("#qc-max-tokens input[type=number]").fill(str(_TOKENS))
+    await page.locator("#qc-toggle").click()
     await page.locator("#qc-box textarea").fill("Tell me all about queues.")
     await page.locator("#qc-box textarea").press("Enter")
     await page.locator(".qc-live").wait_for()
@@ -110,9 +113,9 @@ async def while_writing(browser: Browser, address: str) -> dict[str, list[float]
 
 
 async def _type_along(page: Page) -> None:
-    area = page.locator("#qc-box textarea")
+    await page.locator("#qc-box textarea").focus()
     while await page.locator(".qc-live").count():
-        await area.press("x")
+        await page.keyboard.press("x")
         await asyncio.sleep(_KEY_EACH_S)
 
 

@@ -20,6 +20,13 @@ from tests.ui.scribe import Scribe
 pytestmark = pytest.mark.browser
 
 Rivals = tuple[Scribe, Scribe]
+TERSE = """Two questions about the same queue:
+
+- **Latency**: how long do *I* wait? Measured in seconds, from my question to my answer.
+- **Throughput**: how many of us are served? Measured in answers per second.
+
+A bus has a worse latency than a taxi and a far better throughput. Which one you want depends on whether you are late, \
+or many."""
 CHOICES = {"A is better": "leftvote", "B is better": "rightvote", "Tie": "tievote", "Both are bad": "bothbad_vote"}
 
 
@@ -232,7 +239,10 @@ async def test_with_one_model_the_page_says_what_to_do(open_tab: NewPage, rivals
 @pytest.mark.parametrize(
     ("width", "height", "scheme"), [(1280, 800, "light"), (1280, 800, "dark"), (390, 844, "light")]
 )
-async def test_the_arena_fits_its_window(open_tab: NewPage, width: int, height: int, scheme: str) -> None:
+async def test_the_arena_fits_its_window(
+    open_tab: NewPage, rivals: Rivals, width: int, height: int, scheme: str
+) -> None:
+    rivals[1].script = lambda job: TERSE
     page = await open_tab("arena", width, height, scheme)
     ring = Ring(page, "arena")
     await ring.fought("What is the difference between latency and throughput?")

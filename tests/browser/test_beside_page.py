@@ -11,7 +11,7 @@ from playwright.async_api import Locator, expect
 
 from tests.browser.conftest import RIVALS, NewPage
 from tests.browser.duels import Ring, lines
-from tests.browser.test_arena_page import fits
+from tests.browser.test_arena_page import TERSE, fits
 from tests.ui.scribe import Scribe
 
 pytestmark = pytest.mark.browser
@@ -107,7 +107,8 @@ async def test_the_conversation_is_shared_with_its_names(open_tab: NewPage) -> N
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
-async def test_the_tab_fits_its_window(open_tab: NewPage, width: int, height: int) -> None:
+async def test_the_tab_fits_its_window(open_tab: NewPage, rivals: Rivals, width: int, height: int) -> None:
+    rivals[1].script = lambda job: TERSE
     ring = await opened(open_tab, width, height)
     assert await fits(ring.page)
     await ring.fought("What is the difference between latency and throughput?")

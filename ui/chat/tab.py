@@ -162,20 +162,23 @@ class _ChatTab:
                     self.box: gr.update(value={"text": "", "files": []}, submit_btn=False, stop_btn=True),
                     self.shelf: shelf.kept_as(name, [*before, frame.exchange]),
                     self.hint: "",
-                    **self._shown(before, frame),
+                    self.bot: gr.update(value=self._drawn(before, frame), elem_classes=["busy"]),
                 }
                 while not frame.settled:
-                    yield self._shown(before, frame)
+                    yield {self.bot: self._drawn(before, frame)}
                     frame = await anext(frames)
             # Who goes to another conversation waits for the end of this `with`, and so for these to be kept.
-            yield {self.shelf: shelf.kept_as(name, [*before, frame.exchange]), **self._shown(before, frame)}
+            yield {
+                self.shelf: shelf.kept_as(name, [*before, frame.exchange]),
+                self.bot: gr.update(value=self._drawn(before, frame), elem_classes=[]),
+            }
         yield {self.box: gr.update(submit_btn=True, stop_btn=False)}
         if self._desk.record_chats:
             talk = recording.Talk(name, [*before, frame.exchange], person_of(request))
             await recording.answered(self._desk.client.bus, talk, options, began)
 
-    def _shown(self, before: list[Exchange], frame: Frame) -> dict[Any, Any]:
-        return {self.bot: view.messages([*before, frame.exchange], pending=frame.pending, live=frame.live)}
+    def _drawn(self, before: list[Exchange], frame: Frame) -> list[view.Message]:
+        return view.messages([*before, frame.exchange], pending=frame.pending, live=frame.live)
 
     def stop(self, request: gr.Request) -> None:
         self._desk.turns.stop(request.session_hash)
