@@ -13,11 +13,6 @@ from ui.duel.scene import LETTERS, Scene
 from ui.talk import view
 from ui.talk.composer import composer
 
-LATEX = [
-    {"left": "$$", "right": "$$", "display": True},
-    {"left": "\\[", "right": "\\]", "display": True},
-    {"left": "\\(", "right": "\\)", "display": False},
-]
 VOTES = {
     Choice.LEFT: "A is better",
     Choice.RIGHT: "B is better",
@@ -71,7 +66,7 @@ class Stage:
                 height="100%",
                 layout="bubble",
                 buttons=["copy"],
-                latex_delimiters=LATEX,
+                latex_delimiters=view.LATEX,
                 feedback_options=None,
                 allow_file_downloads=False,
             )

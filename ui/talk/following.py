@@ -15,7 +15,7 @@ from queuechat.errors import BusUnavailable, DeadlineExceeded, QueuechatError
 from queuechat.protocol import Chunk, End, Job, Reason
 
 TEMPO_S = 0.04  #: at most 25 updates a second reach the page
-_SLOWEST_S = 0.2  # and of a long answer at least five
+_SLOWEST_S = 0.25  # and of a long answer at least four
 _SLOWER_S = 0.02  # between two updates for each 1,000 characters: the longer a text, the longer a page draws it
 PULSE_S = 1.0  #: and at least one, so that a page that has left is noticed
 _SUBMIT_S = 6.0

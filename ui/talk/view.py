@@ -18,6 +18,13 @@ _ENTITY = re.compile(r"&(?=#?\w+;)")
 _SIGN = re.compile(r"[^\w -]|_")
 _TICKED = re.compile(r"`([^`]+)`")
 
+#: What a chatbot takes for formulas. A single dollar is money.
+LATEX = [
+    {"left": "$$", "right": "$$", "display": True},
+    {"left": "\\[", "right": "\\]", "display": True},
+    {"left": "\\(", "right": "\\)", "display": False},
+]
+
 Message = dict[str, Any]
 
 
