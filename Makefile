@@ -50,7 +50,7 @@ faults: $(VENV)/.all ## Every failpoint, the state machine at length, all its mu
 
 chaos: $(VENV)/.all ## Real processes, real signals: kills, Redis restarts, mixed faults, failover, restarts, overload (half an hour)
 	for case in kills redis jobs failover; do $(BIN)/python -m tests.chaos $$case || exit 1; done
-	for case in cancels rolling overload price real; do $(BIN)/python -m tests.service $$case || exit 1; done
+	for case in cancels rolling overload price real arena; do $(BIN)/python -m tests.service $$case || exit 1; done
 
 resume: $(VENV)/.all ## Cut answers of the real model at every token and compare what goes on (a quarter of an hour)
 	$(BIN)/python -m tests.resume

@@ -15,6 +15,7 @@ from prometheus_client import (
 
 from api.vllm_names import VllmNames
 from queuechat import __version__
+from queuechat.backlog import Backlog, look_at_backlog
 from queuechat.bus import Bus
 from queuechat.errors import BusUnavailable
 from queuechat.protocol import Depth, End
@@ -55,6 +56,8 @@ class Metrics:
         self._places = self._gauge("worker_places", "sequences that the workers can run", "model")
         self._taken = self._gauge("worker_running", "sequences that the workers run", "model")
         self._speed = self._gauge("worker_tokens_per_second", "tokens that the workers write", "model")
+        self._unwritten = self._gauge("log_lines_waiting", "votes and conversations that are in no file yet")
+        self._unwritten_s = self._gauge("log_lines_oldest_seconds", "how long the oldest of these has waited")
         self._restarts = self._gauge("worker_restarts", "engines that the live workers had to replace", "model")
         depths = [self._waiting, self._running, self._oldest, self._eta, self._dead]
         self._seen = [*depths, self._workers, self._places, self._taken, self._speed, self._restarts]  # at each scrape
@@ -73,14 +76,16 @@ class Metrics:
     async def scrape(self, bus: Bus, census: Census) -> bytes:
         """The text page, with Redis asked for depths; without Redis, what this process knows itself."""
         try:
-            depths = await take_depths(bus, census.models)
+            depths, backlog = await take_depths(bus, census.models), await look_at_backlog(bus)
             self.redis_up.set(1)
         except BusUnavailable:
-            depths = {}
+            depths, backlog = {}, Backlog(0, 0.0)
             self.redis_up.set(0)
         async with self._one_at_a_time:
             for gauge in self._seen:
                 gauge.clear()
+            self._unwritten.set(backlog.lines)
+            self._unwritten_s.set(backlog.oldest_s if backlog.lines else 0)
             for name, depth in depths.items():
                 self._show(name, depth)
             for model in census.models.values():

@@ -64,13 +64,15 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Battle:
-    """Two models side by side. `voter` is a pseudonym, never an address; `started` is in seconds since the epoch."""
+    """Two models side by side. `voter` is a pseudonym, never an address; `started` is in seconds since the epoch.
+    `leaked`: the voter was told who is who before the vote, by an answer, so it is recorded and rates nobody."""
 
     id: str
     sides: tuple[Side, Side]
     anonymous: bool
     voter: str
     started: float
+    leaked: bool = False
 
     @property
     def seal(self) -> str:
@@ -138,11 +140,22 @@ async def cast(bus: Bus, battle: Battle, choice: Choice, now: float) -> bool:
     """
     row = vote_row(battle, choice, now)
     images = int(any(side.has_images for side in battle.sides))
-    args = (battle.seal, choice.value, orjson.dumps(row), images, keys.LINES)
+    rated = () if battle.leaked else {side.model for side in battle.sides}
+    args = (battle.seal, choice.value, orjson.dumps(row), images, keys.LINES, keys.VOTES, *sorted(rated))
     word = await bus.connection.call("qc1_battle_vote", keys.battle(battle.id), *args)
     if word == b"MISSING":
         raise BattleNotFound("this battle is over a day old, or is not yours: start a new one", param="battle")
     return bool(word == b"OK")
+
+
+async def votes(bus: Bus) -> dict[str, int]:
+    """How many votes each model has had; those that were told who is who are not counted.
+
+    Raises:
+        BusUnavailable: Redis does not answer.
+    """
+    counts = (await bus.connection.insist([("HGETALL", keys.VOTES)]))[0]
+    return {model.decode(): int(count) for model, count in counts.items()}
 
 
 async def record(bus: Bus, line: LogLine) -> None:
@@ -162,7 +175,8 @@ async def record(bus: Bus, line: LogLine) -> None:
 def vote_row(battle: Battle, choice: Choice, now: float) -> dict[str, Any]:
     """A vote as FastChat writes it."""
     about = _pair(battle.sides, battle.id, battle.anonymous)
-    return {"tstamp": _time(now), "type": choice.value, **about, "ip": battle.voter, "battle_id": battle.id}
+    row = {"tstamp": _time(now), "type": choice.value, **about, "ip": battle.voter, "battle_id": battle.id}
+    return {**row, "leaked": True} if battle.leaked else row
 
 
 def _pair(sides: Sequence[Side], id: str, anonymous: bool) -> dict[str, Any]:

@@ -41,7 +41,10 @@
     qc:{arena}:battle:<id>  hash     a battle, and its vote                           a day after its last turn
     qc:{arena}:lines        stream   votes and conversations, for the log files       until they are in a file
     qc:{arena}:line:<id>    string   that line was added: a repeat adds no other      an hour
+    qc:{arena}:votes        hash     how many votes each model has had in the arena   -
     qc:{arena}:writer       string   who writes the log files now                     5 s, renewed as it writes
+    qc:{arena}:leaderboard  string   scores, intervals and ranks (JSON)               until the next one
+    qc:{arena}:rated        string   they were computed just now, or are being        a setting
     qc:background           zset     arq's queue: steps that wait, by when            until run
     qc:background:<host>    string   arq's sign that the host's background process lives  3 s, renewed every 2 s
     arq:*                   string   arq's own: a step, that it runs, its tries       a day at most
@@ -212,6 +215,9 @@ def background(host: str) -> str:
 
 LINES = "qc:{arena}:lines"
 WRITER = "qc:{arena}:writer"
+VOTES = "qc:{arena}:votes"
+LEADERBOARD = "qc:{arena}:leaderboard"
+RATED = "qc:{arena}:rated"
 MODELS = "qc:models"
 WORKERS = "qc:workers"
 API_KEYS = "qc:keys"

@@ -63,8 +63,11 @@ class Settings(BaseSettings):
         default_factory=lambda data: data.get("state_dir", _state_dir()) / "arena",
         description="log files of votes and conversations; the same for all background processes",
     )
+    arena_pairs: Path | None = Field(
+        None, description="TOML file of rules for who meets whom in the arena; unset: all pairs are as likely"
+    )
     record_chats: bool = Field(
-        False, description="log the conversations of the Chat tab as well; those of the arena and all votes always are"
+        False, description="log the Chat tab's conversations and what is thought of them; battles and votes always are"
     )
 
     host: str = Field("127.0.0.1", description="address the API or UI listens on")
@@ -111,6 +114,10 @@ class Settings(BaseSettings):
     background_deadline_s: float = Field(
         3600.0, gt=0, description="seconds after which an unanswered background response is given up"
     )
+
+    leaderboard_s: float = Field(600.0, ge=0, description="seconds between ratings of the votes in arena_dir; 0: never")
+    leaderboard_rounds: int = Field(100, ge=1, le=100_000, description="bootstrap rounds of these ratings")
+    leaderboard_categories: Path | None = Field(None, description="TOML file of your own categories of votes")
 
     batch_window: int = Field(64, ge=1, le=10_000, description="lines of a batch that wait or run at a time")
 

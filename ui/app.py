@@ -12,9 +12,12 @@ from importlib.resources import files
 import gradio as gr
 
 from ui.about import tab as about
+from ui.arena import tab as arena
+from ui.beside import tab as beside
 from ui.chat import tab as chat
 from ui.desk import Desk
 from ui.gate import corner
+from ui.leaderboard import tab as leaderboard
 from ui.queues import tab as queues
 from ui.talk import view
 from ui.theme import calm
@@ -33,6 +36,9 @@ class Tab:
 #: In the order of the page; the first is what the bare address opens. `frame.js` knows "direct": `?model=` opens it.
 TABS: list[Tab] = [
     Tab("direct", "Chat", chat.build),
+    Tab("arena", "Arena", arena.build),
+    Tab("compare", "Side by side", beside.build),
+    Tab("leaderboard", "Leaderboard", leaderboard.build),
     Tab("queues", "Queues", queues.build),
     Tab("about", "About", about.build),
 ]

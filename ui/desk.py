@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from queuechat.client import Client
 from queuechat.dialects.pictures import Limits
 from queuechat.roster import Roster
+from ui.arena.pairing import Pairs
 from ui.board import Board
 from ui.gate.gate import Gate
 from ui.turns import Turns
@@ -21,8 +22,9 @@ class Desk:
     board: Board
     deadline_s: float = 600.0
     api_port: int = 8000  #: of the API, where it runs beside the page
+    record_chats: bool = False
     limits: Limits = field(default_factory=Limits)
     text_limit: int = 64 << 10  #: bytes of the text files of a question
-    record_chats: bool = False
     gate: Gate = field(default_factory=Gate)
+    pairs: Pairs = field(default_factory=Pairs)  #: who meets whom in the arena
     turns: Turns = field(default_factory=Turns)

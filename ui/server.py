@@ -23,9 +23,11 @@ from queuechat.errors import Misconfigured
 from queuechat.roster import Roster
 from queuechat.settings import Settings
 from ui.app import build_app, mount_options
+from ui.arena.pairing import read_pairs
 from ui.board import Board
 from ui.desk import Desk
 from ui.gate.opening import Entrance, an_entrance
+from ui.headers import Headers
 from ui.uploads import private_folder
 
 log = logging.getLogger(__name__)
@@ -56,15 +58,16 @@ async def serve(settings: Settings, redis_url: str, stop: asyncio.Event) -> None
     with _listen(settings.host, settings.ui_port) as listener:
         async with _desk(settings, redis_url) as (desk, entrance):
             private_folder()
-            blocks = build_app(desk)
-            beside, options = Starlette(routes=entrance.routes), mount_options(_file_limit(settings))
+            blocks, options = build_app(desk), mount_options(max(settings.image_limit, settings.text_limit))
+            beside = Starlette(routes=entrance.routes)
             app = gr.mount_gradio_app(beside, blocks, "/", auth_dependency=entrance.known, **options)
             _tell(listener, settings)
-            await _serve_until(stop, app, entrance.guarded(app), listener, desk)
+            await _serve_until(stop, app, Headers(entrance.guarded(app)), listener, desk)
 
 
 @contextlib.asynccontextmanager
 async def _desk(settings: Settings, redis_url: str) -> AsyncIterator[tuple[Desk, Entrance]]:
+    pairs = read_pairs(settings.arena_pairs)
     bus = await Bus(redis_url).open()
     try:
         async with (
@@ -77,21 +80,17 @@ async def _desk(settings: Settings, redis_url: str) -> AsyncIterator[tuple[Desk,
                 client,
                 roster,
                 board,
-                settings.deadline_s,
+                deadline_s=settings.deadline_s,
                 api_port=settings.api_port,
                 limits=limits_of(settings),
                 text_limit=settings.text_limit,
                 record_chats=settings.record_chats,
                 gate=entrance.gate,
+                pairs=pairs,
             )
             yield desk, entrance
     finally:
         await bus.close()
-
-
-def _file_limit(settings: Settings) -> int:
-    """Bytes of a file that may be brought to the page."""
-    return max(settings.image_limit, settings.text_limit)
 
 
 def _guard(settings: Settings) -> str:

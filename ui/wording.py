@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 
 from queuechat.errors import (
     BusUnavailable,
     ContentFlagged,
+    ContextLengthExceeded,
     DeadlineExceeded,
     MemoryLow,
     ModelNotFound,
@@ -26,6 +28,10 @@ from queuechat.roster import Census
 NO_MODEL = "No worker is running. Start one with `queuechat worker --model smollm2`."
 NOT_RECORDED = "Your vote could not be recorded: vote again in a moment."
 NO_REDIS = "Redis does not answer."
+BLIND_BATTLE = "These two read text only. Start a new round with the image: it is given to models that take images."
+VOTED_BEFORE = "An earlier vote of yours had been counted already; it stays."
+FORGOTTEN = "This server no longer knows this battle. Start a new one."
+LEFT = "You left before this answer was complete. Retry."
 
 
 def count(number: int, noun: str) -> str:
@@ -71,6 +77,17 @@ def status_line(census: Census, waiting: int, running: int) -> str:
     """The header's line: what is served, by how many, and how busy they are."""
     models, workers = count(len(census.live), "model"), count(len(census.workers), "worker")
     return f"{models} · {workers} · {waiting:,} waiting · {running:,} running"
+
+
+def no_pair(models: Sequence[str], *, pictures: bool = False) -> str:
+    """Why there can be no battle, and what to do."""
+    kind = "models that take images" if pictures else "models"
+    if not models:
+        return f"A battle needs two {kind}, and none is served. Start them with `queuechat worker --model …`."
+    if len(models) == 1:
+        served = f"A battle needs two {kind}, and only {models[0]} is served."
+        return f"{served} Start another with `queuechat worker --model …`."
+    return "No two of the live models may meet: the rules in QUEUECHAT_ARENA_PAIRS leave none."
 
 
 def waiting_line(place: int, eta_s: float) -> str:
@@ -181,4 +198,33 @@ _NOTICES: dict[type[QueuechatError], Callable[[QueuechatError, str], str]] = {
     DeadlineExceeded: _late,
     BusUnavailable: _away,
     StateLost: _lost,
+}
+
+
+def uncounted(error: QueuechatError) -> str:
+    """Why a vote did not count, and what to do."""
+    if isinstance(error, BusUnavailable):
+        return f"{NO_REDIS} Your vote is not counted yet: vote again in a moment."
+    return f"{error.message.rstrip('.')}."
+
+
+def nameless(error: QueuechatError, model: str) -> str:
+    """What went wrong before a model was asked, where nobody may read which one it is."""
+    if isinstance(error, NoWorker | ModelNotFound):
+        return _GONE
+    words = notice_of(error, "this model")
+    return re.sub(rf"(?<!\w){re.escape(model)}(?!\w)", "this model", words, flags=re.IGNORECASE) if model else words
+
+
+def nameless_failure(failure: QueuechatError) -> str:
+    """How an answer failed, in words of ours alone."""
+    return next((words for kind, words in _FAILURES.items() if isinstance(failure, kind)), _SILENT)
+
+
+_GONE = "Nobody serves this model any more. Retry in a moment, or start a new round."
+_SILENT = "This model could not answer. Retry, or start a new round."
+_FAILURES: dict[type[QueuechatError], str] = {
+    ContextLengthExceeded: "The conversation has become too long for this model. Start a new round.",
+    DeadlineExceeded: "The deadline passed before the answer was complete. Retry.",
+    StateLost: "Redis has forgotten this request. Retry it.",
 }

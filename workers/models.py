@@ -33,7 +33,7 @@ LLAMACPP_DEVICES = ("auto", "cpu", "cuda", "gpu")
 QUANTIZATIONS = ("int8", "int4")
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 _DEVICE, _SIZE = re.compile(r"\d{1,3}|cpu"), re.compile(r"\d+(\.\d+)?(KiB|MiB|GiB|KB|MB|GB)")
-AS_IT_IS = "smollm2-q4"  #: the file of `smollm2`, computed in its own four bits; worse, and that can be seen
+AS_IT_IS = "smollm2-q4"  #: the same file as llama.cpp runs it by itself, with activations rounded to 8 bits
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -111,7 +111,7 @@ def resolve(
         dtype = "float16"  # so small a model loses too much when its activations are rounded to 8 bits
     if model == AS_IT_IS and (chosen, dtype) != ("llamacpp", "auto"):
         raise Misconfigured(
-            f"{AS_IT_IS} is the file's own four bits, which only engine 'llamacpp' computes with: "
+            f"{AS_IT_IS} is smollm2 with its weights left packed, as only engine 'llamacpp' can: "
             "leave --engine and --dtype out, or take smollm2"
         )
     spec = Spec(served[0], list(served[1:]), chosen, source, device=device, dtype=dtype)

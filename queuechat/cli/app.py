@@ -37,6 +37,7 @@ HOMES = {
     "templates": ("templates",),
     "background": ("background",),
     "batch": ("batch",),
+    "leaderboard": ("leaderboard",),
     "asking": ("chat", "cancel"),
     "looking": ("ps", "queues", "models", "config"),
     "top": ("top",),
@@ -45,6 +46,7 @@ HOMES = {
     "keys": ("keys",),
     "people": ("people",),
     "usage": ("usage",),
+    "logs": ("logs",),
     "bench": ("bench",),
     "checking": ("doctor", "audit", "healthcheck", "load-functions"),
 }

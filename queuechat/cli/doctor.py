@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Literal
 
+from queuechat.backlog import look_at_backlog
 from queuechat.bus import Bus
 from queuechat.cli.app import with_bus
 from queuechat.credentials import list_keys
@@ -79,6 +80,7 @@ async def _server(url: str) -> list[Finding]:
             findings.append(await _setting(bus, name, wanted, why))
         if any(int(_parsed(raw)["connected_slaves"]) for raw in everywhere.values()):
             findings.append(await _setting(bus, "min-replicas-to-write", "1", _UNCOPIED))
+        findings.append(await _unwritten(bus))
     finally:
         await bus.close()
     return findings
@@ -89,6 +91,7 @@ _WANTED = (
     ("appendfsync", "always", "with everysec a crash may lose the last second of accepted requests"),
     ("maxmemory-policy", "noeviction", "another policy lets Redis throw requests away"),
 )
+_UNWRITTEN_S = 60
 _UNCOPIED = "a master that no replica follows takes writes which a failover loses"
 
 
@@ -99,6 +102,13 @@ async def _clock(bus: Bus) -> Finding:
         return Finding("warn", "the clock of Redis cannot be read with these credentials", "use the role operator")
     skew = abs(time.time() - (int(clock[0]) + int(clock[1]) / 1e6))
     return _bounded("clock against Redis", f"{skew:.2f} s", skew < 5, "run an NTP client")
+
+
+async def _unwritten(bus: Bus) -> Finding:
+    """Whether somebody writes what people vote and say to files."""
+    backlog = await look_at_backlog(bus)
+    what, good = "votes and conversations that wait for their file", backlog.oldest_s < _UNWRITTEN_S
+    return _bounded(what, str(backlog.lines), good, "Redis keeps them: start `queuechat background`, or read its log")
 
 
 def _state(address: str, info: dict[str, Any]) -> Iterator[Finding]:

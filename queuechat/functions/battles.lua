@@ -4,6 +4,7 @@
 --          string  qc:{arena}:line:<id>: a line of that id is in the log, or was
 --          stream  qc:{arena}:lines: line (JSON), images (1 when it speaks of some); an entry goes once it is in a file
 --          string  qc:{arena}:writer: token of who writes the files
+--          hash    qc:{arena}:votes: how many votes each model has had
 
 local BATTLE_MS = 86400000
 
@@ -16,14 +17,16 @@ local function battle_open(keys, args)
   return 'OK'
 end
 
--- ARGV: seal vote line images stream. Mark and line are one step: no vote is marked and not logged. Answers OK (also to
--- the same vote again), VOTED (it has another) or MISSING (never opened like this, or more than a day ago).
+-- ARGV: seal vote line images stream tally model... Mark, line and tally (of these models) are one step: no vote is
+-- marked and not logged. Answers OK (also to the same vote again), VOTED (it has another) or MISSING (never opened like
+-- this, or more than a day ago).
 local function battle_vote(keys, args)
   local v = redis.call('HMGET', keys[1], 'seal', 'vote')
   if v[1] ~= args[1] then return 'MISSING' end
   if v[2] then return v[2] == args[2] and 'OK' or 'VOTED' end
   redis.call('XADD', args[5], '*', 'line', args[3], 'images', args[4])
   redis.call('HSET', keys[1], 'vote', args[2])
+  for i = 7, #args do redis.call('HINCRBY', args[6], args[i], 1) end
   return 'OK'
 end
 

@@ -16,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.exchange import Exchange
 from api.house import Ticket
-from queuechat import errors
+from queuechat import errors, keys
+from queuechat.battles import Event, LogLine, Side, record
 from queuechat.bus import Bus
 from queuechat.dialects.order import BYTES, Order
 from queuechat.protocol import Chunk, Job, Reason, new_id
@@ -82,6 +83,15 @@ async def test_a_model_whose_workers_are_gone_is_still_told_with_what_waits(site
     samples, _ = await scraped(site)
     assert of(samples, "queuechat_queue_depth", model=model, lane="jobs") == 1
     assert of(samples, "queuechat_worker_places", model=model) == 0
+
+
+async def test_lines_that_no_file_has_are_told_with_their_age(site: Site, bus: Bus) -> None:
+    line = LogLine(Event.FLAG, [Side("a-model", [])], "somebody", 1.0)
+    for _ in range(2):
+        await record(bus, line)
+    samples, _ = await scraped(site)
+    assert of(samples, "queuechat_log_lines_waiting") == await bus.connection.command("XLEN", keys.LINES) >= 1
+    assert of(samples, "queuechat_log_lines_oldest_seconds") > 0
 
 
 async def test_each_gap_between_tokens_is_counted_once_and_a_replay_not_at_all(site: Site, hand: Hand) -> None:

@@ -12,15 +12,16 @@ from pathlib import Path
 
 from tests.background.kills import kills
 from tests.background.latency import latency
+from tests.background.votes import votes
 
-CASES = {"kills": (kills, 5000), "latency": (latency, 400)}
+CASES = {"kills": (kills, 5000), "latency": (latency, 400), "votes": (votes, 2000)}
 
 
 def main() -> int:
     """Run the case that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m tests.background", description=__doc__)
     parser.add_argument("case", choices=list(CASES), nargs="?", default="kills")
-    parser.add_argument("--size", type=int, help="kills: lines of the batch; latency: calls")
+    parser.add_argument("--size", type=int, help="kills: lines of the batch; latency: calls; votes: battles")
     parser.add_argument("--rounds", type=int, default=3, help="how often each process is killed")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     given = parser.parse_args()

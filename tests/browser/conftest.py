@@ -19,8 +19,8 @@ from queuechat.settings import load
 from tests.ui.scribe import Scribe, echo
 from ui.server import serve
 
-_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-_FLAGS += ["--disable-component-update", "--disable-sync"]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
 
 expect.set_options(timeout=20_000)  # a loaded machine is slow, not wrong
 
@@ -74,7 +74,7 @@ async def browser() -> AsyncIterator[Browser]:
     if path is None:
         pytest.skip("no chromium on PATH: the page cannot be driven")
     async with async_playwright() as playwright:
-        opened = await playwright.chromium.launch(executable_path=path, args=_FLAGS)
+        opened = await playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield opened
         await opened.close()
 
@@ -99,8 +99,43 @@ async def open_page(browser: Browser, address: str, scribe: Scribe) -> AsyncIter
         await page.goto(address + query)
         if query:  # maybe of another tab than the chat
             await page.locator("#qc-tabs [role=tab]").first.wait_for()
-        else:
-            await ready(page)
+            return page
+        await ready(page)
+        return page
+
+    yield opened
+    for context in contexts:
+        await context.close()
+    assert hosts <= {"127.0.0.1", None}
+
+
+RIVALS = ("secret-ant", "secret-bee")
+
+
+@pytest.fixture
+async def rivals(address: str, redis_url: str) -> AsyncIterator[tuple[Scribe, Scribe]]:
+    """Two models with a worker each, and no others."""
+    bus = await Bus(f"{redis_url}/6").open()
+    await bus.connection.command("FLUSHDB")
+    ant, bee = (Scribe(bus, name, script=script, rate=80) for name in RIVALS)
+    async with ant, bee:
+        yield ant, bee
+    await bus.close()
+
+
+@pytest.fixture
+async def open_tab(browser: Browser, address: str, rivals: tuple[Scribe, Scribe]) -> AsyncIterator[NewPage]:
+    """Opens a tab of duels for separate users; none of their pages may ask another machine for anything."""
+    hosts: set[str | None] = set()
+    contexts = []
+
+    async def opened(tab: str, width: int = 1280, height: int = 800, scheme: str = "light") -> Page:
+        context = await browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        contexts.append(context)
+        page = await context.new_page()
+        page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
+        await page.goto(f"{address}?{tab}")
+        await page.wait_for_function("document.querySelector('#qc-status')?.textContent.includes('2 models')")
         return page
 
     yield opened

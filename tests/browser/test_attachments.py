@@ -24,13 +24,14 @@ pytestmark = pytest.mark.browser
 
 RED = FilePayload(name="red.png", mimeType="image/png", buffer=picture("red", (300, 200)))
 NOTES = FilePayload(name="notes.md", mimeType="text/markdown", buffer=b"# Plan\nFirst the queue.\n")
+WORDS = "A red card with a white corner. By the notes, the queue comes first."
 NOISE = FilePayload(name="noise.bin", mimeType="application/octet-stream", buffer=b"\0\1\2")
 
 
 @pytest.fixture
-async def seer(scribe: Scribe, redis_url: str) -> AsyncIterator[Scribe]:
+async def viewer(scribe: Scribe, redis_url: str) -> AsyncIterator[Scribe]:
     bus = await Bus(f"{redis_url}/6").open()
-    async with Scribe(bus, "seer", script=lambda _: "A red card.", vision=True) as worker:
+    async with Scribe(bus, "viewer", script=lambda _: WORDS, vision=True) as worker:
         yield worker
     await bus.close()
 
@@ -45,23 +46,25 @@ def left_behind() -> list[Path]:
 
 
 async def test_a_model_is_shown_a_picture_and_read_a_file_and_the_server_keeps_neither(
-    open_page: NewPage, seer: Scribe
+    open_page: NewPage, viewer: Scribe
 ) -> None:
     page = await open_page()
-    await choose(page, "seer")
-    await expect(page.locator("#qc-model input")).to_have_value("seer · sees images")
+    await choose(page, "viewer")
+    await expect(page.locator("#qc-model input")).to_have_value("viewer · sees images")
     await attach(page, RED, NOTES)
     assert len(left_behind()) == 2
     await ask(page, "What is it?")
     await settled(page, 1)
     assert left_behind() == []
-    (job,) = seer.jobs
+    (job,) = viewer.jobs
     assert base64.b64decode(job.images[0]).startswith(b"\x89PNG")
     assert (job.messages or [])[0]["content"] == [
         {"type": "image"},
         {"type": "text", "text": "notes.md:\n```\n# Plan\nFirst the queue.\n```\n\nWhat is it?"},
     ]
     await expect(page.locator(".qc-file")).to_have_text("notes.md 24 B")
+    if shots := os.environ.get("QUEUECHAT_SCREENSHOTS"):
+        await page.screenshot(path=Path(shots) / "vision.png")
     await page.reload()
     await expect(page.locator(".qc-picture")).to_be_visible()
     assert await page.locator(".qc-picture").evaluate("(image) => image.naturalWidth") == 300
@@ -79,24 +82,25 @@ async def test_what_is_neither_image_nor_text_is_refused_before_anything_is_aske
 
 
 async def test_a_model_that_reads_text_only_says_who_takes_images_and_the_question_can_go_there(
-    open_page: NewPage, seer: Scribe
+    open_page: NewPage, viewer: Scribe
 ) -> None:
     page = await open_page()
     await attach(page, RED)
     await ask(page, "")
-    await expect(page.locator(".qc-note")).to_contain_text("smollm2 reads text only. Images are taken by seer")
-    await choose(page, "seer")
+    await expect(page.locator(".qc-note")).to_contain_text("smollm2 reads text only. Images are taken by viewer")
+    await choose(page, "viewer")
     await page.get_by_label("Retry").click()
     await settled(page, 1)
-    await expect(page.locator(".bot.message")).to_contain_text("A red card.")
+    await expect(page.locator(".bot.message")).to_contain_text(WORDS)
 
 
-async def test_a_picture_can_be_pasted(open_page: NewPage, seer: Scribe) -> None:
+async def test_a_picture_can_be_pasted(open_page: NewPage, viewer: Scribe) -> None:
     page = await open_page()
-    await choose(page, "seer")
+    await choose(page, "viewer")
     await page.locator("#qc-box textarea").evaluate(
         """(area, text) => {
-            const file = new File([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], "clip.png", { type: "image/png" });
+            const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+            const file = new File([bytes], "clip.png", { type: "image/png" });
             const held = new DataTransfer();
             held.items.add(file);
             area.dispatchEvent(new ClipboardEvent("paste", { clipboardData: held, bubbles: true, cancelable: true }));
@@ -106,7 +110,7 @@ async def test_a_picture_can_be_pasted(open_page: NewPage, seer: Scribe) -> None
     await expect(page.locator("#qc-box .thumbnail-item")).to_have_count(1)
     await ask(page, "What is it?")
     await settled(page, 1)
-    assert len(seer.jobs[0].images) == 1
+    assert len(viewer.jobs[0].images) == 1
 
 
 async def test_a_real_model_sees_what_is_uploaded(
@@ -124,8 +128,6 @@ async def test_a_real_model_sees_what_is_uploaded(
         await page.locator("#qc-max-tokens input[type=number]").fill("12")
         answers = [await seen(page, color) for color in ("red", "blue", "red")]
         assert answers[0] == answers[2] != answers[1]
-        if shots := os.environ.get("QUEUECHAT_SCREENSHOTS"):
-            await page.screenshot(path=Path(shots) / "vision.png")
     finally:
         await workers.stop()
 
@@ -137,4 +139,16 @@ async def seen(page: Page, color: str) -> str:
     await attach(page, FilePayload(name=f"{color}.png", mimeType="image/png", buffer=picture(color, (300, 200))))
     await ask(page, "What is in the picture?")
     await settled(page, 1)
-    return await page.locator(".bot.message .message").first.inner_text()
+    return str(await page.locator(".bot.message .message").first.inner_text())
+
+
+async def test_a_file_over_the_limit_is_not_let_in_and_no_other_file_is_let_out(
+    open_page: NewPage, address: str
+) -> None:
+    page = await open_page()
+    large = FilePayload(name="large.txt", mimeType="text/plain", buffer=b"x" * ((8 << 20) + 1))
+    refused = await page.request.post(f"{address}gradio_api/upload", multipart={"files": large})
+    assert refused.status == 413
+    assert left_behind() == []
+    for path in (__file__, "/etc/passwd"):
+        assert (await page.request.get(f"{address}gradio_api/file={path}")).status in (403, 404)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from playwright.async_api import Locator, Page, expect
@@ -62,7 +63,12 @@ async def test_nobody_is_asked_while_the_tab_is_not_seen(
     open_page: NewPage, scribe: Scribe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn, draw = asyncio.Queue[None](), view.page
-    monkeypatch.setattr(view, "page", lambda *args, **more: drawn.put_nowait(None) or draw(*args, **more))
+
+    def counted(*args: Any, **more: Any) -> str:
+        drawn.put_nowait(None)
+        return draw(*args, **more)
+
+    monkeypatch.setattr(view, "page", counted)
     page = await open_page()
     for _ in range(3):  # the page's own clock has ticked
         async with page.expect_request("**/gradio_api/**"):

@@ -150,15 +150,15 @@ async def test_it_goes_on_while_redis_is_away_and_says_so(tmp_path: Path) -> Non
     bus = await Bus(address).open()
     async with Hand(bus, "m"):
         await ask(bus, "m")
-        async with Terminal(address, tmp_path, "top") as terminal:
-            await terminal.until("1 waiting")
-            server.kill()
-            server.wait()
-            lines = await terminal.until("Redis does not answer")
-            assert models_on(lines, "m") == ["m"]
-            server = start_redis(tmp_path / "redis", port)
-            await terminal.until("1 waiting")
     await bus.close()
+    async with Terminal(address, tmp_path, "top") as terminal:
+        await terminal.until("1 waiting")
+        server.kill()
+        server.wait()
+        lines = await terminal.until("Redis does not answer")
+        assert models_on(lines, "m") == ["m"]
+        server = start_redis(tmp_path / "redis", port)
+        await terminal.until("1 waiting")
     server.kill()
     server.wait()
 

@@ -13,7 +13,10 @@ import redis
 
 from queuechat.allowance import Allowance
 from queuechat.audit import audit
+from queuechat.backlog import look_at_backlog
 from queuechat.batches import Batch, add_batch, get_batch, new_batch_id
+from queuechat.battles import Battle, Choice, Event, LogLine, Side, cast, new_battle_id, open_battle
+from queuechat.battles import record as record_line
 from queuechat.bus import Bus
 from queuechat.bus.chores import Chores
 from queuechat.bus.lua import library
@@ -179,6 +182,23 @@ async def test_the_background_process_does_its_work_in_its_own_role(server: Serv
         assert [error["code"] for error in seen.errors] == ["file_not_found"]
     await chores.close()
     assert await command.stop() == 0
+
+
+async def test_votes_go_from_the_page_to_a_file_in_the_roles_of_both(server: Server, tmp_path: Path) -> None:
+    sides = (Side("a", [{"role": "user", "content": "?"}]), Side("b", [{"role": "user", "content": "?"}]))
+    battle = Battle(new_battle_id(), sides, True, "somebody", time.time())
+    async with opened(at(server, "api")) as front, opened(at(server, "operator")) as person:
+        await open_battle(front, battle)
+        assert await cast(front, battle, Choice.TIE, time.time())
+        await record_line(front, LogLine(Event.SHARE, sides, "somebody", time.time(), battle=battle.id))
+        assert (await look_at_backlog(person)).lines == 2
+        command = await Command.start(["background"], tmp_path, QUEUECHAT_REDIS_URL=at(server, "background"))
+        while (await look_at_backlog(person)).lines:
+            assert command.process.returncode is None, command.log.read_text()
+            await asyncio.sleep(0.05)
+    assert await command.stop() == 0
+    (file,) = (tmp_path / "arena").iterdir()
+    assert file.read_bytes().count(battle.id.encode()) == 2
 
 
 async def until_dead(back: Bus, model: str) -> None:

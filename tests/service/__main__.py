@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from tests.service.arena import arena
 from tests.service.cancels import cancels
 from tests.service.fair import fair
 from tests.service.overload import overload
@@ -28,6 +29,7 @@ CASES: dict[str, tuple[Case, int]] = {
     "fair": (fair, 60),
     "price": (price, 7),
     "real": (real, 50),
+    "arena": (arena, 100),
 }
 
 
@@ -36,7 +38,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.service", description=__doc__)
     parser.add_argument("case", choices=list(CASES), help="; ".join(f"{k}: {f.__doc__}" for k, (f, _) in CASES.items()))
     parser.add_argument(
-        "--size", type=int, help="cancels: requests; real: kills; rolling, price: rounds; overload, fair: seconds"
+        "--size",
+        type=int,
+        help="cancels: requests; real: kills; rolling, price: rounds; overload, fair: seconds; arena: battles",
     )
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     parser.add_argument("--json", type=Path, help="file for the figures")

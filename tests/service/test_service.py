@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.service.arena import arena
 from tests.service.cancels import cancels
 from tests.service.fair import AHEAD, fair
 from tests.service.overload import overload
@@ -38,3 +39,9 @@ async def test_a_key_that_asks_for_much_keeps_no_other_waiting(tmp_path: Path) -
     assert figures["outcomes"]["noisy refused with 429"] > 0
     assert figures["taken_before_p95"] <= AHEAD
     assert [fault for fault in faults if not fault.startswith("the quiet key waited")] == []
+
+
+async def test_battles_go_on_and_votes_count_while_workers_are_killed(tmp_path: Path) -> None:
+    figures, faults = await arena(tmp_path, SEED, 8, people=8, models=2, rate=500, pause_s=1)
+    assert (figures["battles"], faults) == (8, [])
+    assert figures["answers_cut_by_kills"] > 0

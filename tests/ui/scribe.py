@@ -103,8 +103,10 @@ class Scribe:
         if isinstance(said, Failure):
             return await self._finish(claim, End(Reason.ERROR, error=said))
         words = re.findall(r"\s*\S+", said)
-        limit = claim.job.max_tokens or len(words)
+        limit, began = claim.job.max_tokens or len(words), time.monotonic()
         for at, word in list(enumerate(words[:limit]))[claim.offset :]:
+            if self.rate:  # by the clock, so that what it costs to write does not slow it down
+                await asyncio.sleep(max(began + (at + 1 - claim.offset) / self.rate - time.monotonic(), 0))
             verdict = await self._write(claim, at, word)
             if verdict not in (Verdict.OK, Verdict.DUP):
                 reason = Reason.DEADLINE if verdict is Verdict.DEADLINE else Reason.CANCELLED
@@ -113,8 +115,6 @@ class Scribe:
         return await self._finish(claim, End(reason, offset=min(limit, len(words)), prompt_tokens=7))
 
     async def _write(self, claim: Claim, at: int, word: str) -> Verdict:
-        if self.rate:
-            await asyncio.sleep(1 / self.rate)
         while not self.pen.is_set():
             # A paused pen still learns that nobody wants the answer any more.
             verdicts = await self.bus.renew(self.model, self.worker)

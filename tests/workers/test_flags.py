@@ -197,13 +197,13 @@ async def test_a_worker_with_a_flag_that_cannot_work_says_why_and_ends(
 
 
 def test_the_small_model_comes_in_two_forms_of_one_file() -> None:
-    fine, coarse = resolve("smollm2", engine="llamacpp"), resolve("smollm2-q4")
-    assert (fine.model, coarse.model) == ("smollm2", "smollm2-q4")
-    assert (fine.source, fine.engine) == (coarse.source, coarse.engine)
-    assert (fine.dtype, coarse.dtype) == ("float16", "auto")
+    unpacked, packed = resolve("smollm2", engine="llamacpp"), resolve("smollm2-q4")
+    assert (unpacked.model, packed.model) == ("smollm2", "smollm2-q4")
+    assert (unpacked.source, unpacked.engine) == (packed.source, packed.engine)
+    assert (unpacked.dtype, packed.dtype) == ("float16", "auto")
 
 
 @pytest.mark.parametrize("flags", [{"engine": "transformers"}, {"dtype": "float16"}])
-def test_the_coarse_form_is_for_llamacpp_alone(flags: dict[str, Any]) -> None:
+def test_the_packed_form_is_for_llamacpp_alone(flags: dict[str, Any]) -> None:
     with pytest.raises(Misconfigured, match="leave --engine and --dtype out"):
         resolve("smollm2-q4", **flags)

@@ -18,11 +18,9 @@
     const first = tab === all[0];
     document.title = first ? TITLE : `${tab.textContent.trim()} · ${TITLE}`;
     if (asked(all) === tab) return;
-    const others = location.search.slice(1).split("&").filter((word) => {
-      const key = decodeURIComponent(word.split("=")[0]);
-      return key && key !== "model" && !all.some((one) => slug(one) === key);
-    });
-    const words = (first ? others : [slug(tab), ...others]).join("&");
+    const others = new URLSearchParams(location.search);
+    for (const word of ["model", ...all.map(slug)]) others.delete(word);
+    const words = [first ? "" : slug(tab), `${others}`.replace(/=(?=&|$)/g, "")].filter(Boolean).join("&");
     history.replaceState(history.state, "", location.pathname + (words && `?${words}`) + location.hash);
   };
 
@@ -32,12 +30,13 @@
     for (const one of all) one.tabIndex = one === tab ? 0 : -1; // as a list of tabs is walked: one stop, then arrows
     tab.scrollIntoView({ block: "nearest", inline: "center" });
     name(tab, all);
-    requestAnimationFrame(look);
+    firstLook();
   };
 
-  const look = () => {
-    if (!document.hidden) document.querySelector(`#qc-look-${document.documentElement.dataset.tab}`)?.click();
-  };
+  const button = () => document.querySelector(`#qc-look-${document.documentElement.dataset.tab}`);
+  const look = () => document.hidden || button()?.click();
+  // What a tab holds is put into the page when it is first chosen, a moment later.
+  const firstLook = (tries = 20) => (button() ? look() : tries && setTimeout(firstLook, 50, tries - 1));
   setInterval(look, LOOK_MS);
   document.addEventListener("visibilitychange", look);
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import gradio as gr
 
+from ui.talk import view
 from ui.talk.exchange import Options
 
 _EXAMPLES = [
@@ -17,12 +18,6 @@ _EXAMPLES = [
 _GREETING = (
     "<div class='qc-hello'><h1>What shall we talk about?</h1><p>Answers stream straight from the queue.</p></div>"
 )
-_LATEX = [
-    {"left": "$$", "right": "$$", "display": True},
-    {"left": "\\[", "right": "\\]", "display": True},
-    {"left": "\\(", "right": "\\)", "display": False},
-]
-_PASTE = 20_000  # characters that are pasted as they are; more become a file
 
 
 def chatbot(*, votes: bool) -> gr.Chatbot:
@@ -35,29 +30,11 @@ def chatbot(*, votes: bool) -> gr.Chatbot:
         layout="bubble",
         buttons=["copy"],
         editable="user",
-        latex_delimiters=_LATEX,
+        latex_delimiters=view.LATEX,
         feedback_options=("Like", "Dislike", "Flag") if votes else None,
         allow_file_downloads=False,
         placeholder=_GREETING,
         examples=[{"text": text} for text in _EXAMPLES],
-    )
-
-
-def composer() -> gr.MultimodalTextbox:
-    """Where questions are typed, and files are attached, dropped or pasted."""
-    return gr.MultimodalTextbox(
-        elem_id="qc-box",
-        show_label=False,
-        label="Message",
-        container=False,
-        lines=1,
-        max_lines=8,
-        placeholder="Ask anything",
-        sources=["upload"],
-        file_count="multiple",
-        submit_btn=True,
-        autofocus=True,
-        max_plain_text_length=_PASTE,
     )
 
 

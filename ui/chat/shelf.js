@@ -55,11 +55,11 @@ class Shelf {
 
   attach(here) {
     const before = this.here;
-    Object.assign(this, { here });
+    Object.assign(this, { here, limits: { count: here.props.keep_count, size: here.props.keep_size } });
     here.watch("value", () => this.keep(here.props.value.exchanges));
-    if (before) here.props.value = before.props.value;
-    else if (this.wanted) this.arrive().then((value) => value.exchanges.length && here.arrived());
-    else here.props.value = { id: this.id, exchanges: [] };
+    // What is set while a component is still being made is lost.
+    if (before) setTimeout(() => (here.props.value = before.props.value));
+    else setTimeout(() => this.arrive().then((value) => value.exchanges.length && here.arrived()));
     this.adopt(window.queuechatOld);
     this.draw();
   }
@@ -110,7 +110,7 @@ class Shelf {
   }
 
   async makeRoom(heads, bodies) {
-    const { keep_count: count, keep_size: size } = this.here.props;
+    const { count, size } = this.limits;
     const rows = (await done(heads.getAll())).sort((a, b) => a.changed - b.changed);
     let held = rows.reduce((sum, row) => sum + row.size, 0);
     let number = rows.length;

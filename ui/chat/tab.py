@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from queuechat.battles import Event
 from queuechat.errors import QueuechatError
-from ui import uploads, wording
+from ui import wording
 from ui.chat import controls, recording, shelf
 from ui.desk import Desk
 from ui.gate.people import person_of, visit_of
 from ui.talk import view
-from ui.talk.attaching import attached
+from ui.talk.composer import composer, question_of, typed_again
 from ui.talk.exchange import Exchange
 from ui.talk.reply import Frame, reply
 
@@ -52,7 +50,7 @@ class _ChatTab:
         self.bot = controls.chatbot(votes=self._desk.record_chats)
         with gr.Column(elem_id="qc-composer"):
             self.hint = gr.HTML("", elem_id="qc-hint", container=False, padding=False)
-            self.box = controls.composer()
+            self.box = composer("qc-box", label="Message", placeholder="Ask anything", autofocus=True)
             with gr.Row(elem_id="qc-tools"):
                 board = self._desk.board
                 choices = controls.choices_of(board.models, board.seers)
@@ -104,18 +102,17 @@ class _ChatTab:
         self, request: gr.Request, typed: dict[str, Any], kept: Any, model: str | None, *options: Any
     ) -> AsyncIterator[dict[Any, Any]]:
         """What was typed and attached, and its answer."""
-        text, paths = typed["text"].strip(), [Path(path) for path in typed["files"]]
-        if not (text or paths) or self._desk.turns.busy(request.session_hash):
+        if self._desk.turns.busy(request.session_hash):
             yield {self.box: gr.skip()}
             return
         try:
-            images, texts = await asyncio.to_thread(attached, paths, self._desk.limits, self._desk.text_limit)
+            asked = await question_of(self._desk, typed)
         except QueuechatError as error:
-            yield {self.box: gr.update(value={"text": text, "files": []}), self.hint: view.hint(error.message)}
+            yield {self.box: gr.update(value=typed_again(typed["text"])), self.hint: view.hint(error.message)}
             return
-        finally:
-            uploads.discard(paths)
-        asked = Exchange(text, images=images, files=texts)
+        if asked is None:
+            yield {self.box: gr.skip()}
+            return
         async for update in self._turn(kept, [*shelf.conversation_of(kept), asked], model, options, request):
             yield update
 
@@ -159,23 +156,26 @@ class _ChatTab:
             async with aclosing(reply(self._desk, conversation, options, stop, visit_of(request))) as frames:
                 frame = await anext(frames)
                 yield {
-                    self.box: gr.update(value={"text": "", "files": []}, submit_btn=False, stop_btn=True),
+                    self.box: gr.update(value=typed_again(""), submit_btn=False, stop_btn=True),
                     self.shelf: shelf.kept_as(name, [*before, frame.exchange]),
                     self.hint: "",
-                    **self._shown(before, frame),
+                    self.bot: gr.update(value=self._drawn(before, frame), elem_classes=["busy"]),
                 }
                 while not frame.settled:
-                    yield self._shown(before, frame)
+                    yield {self.bot: self._drawn(before, frame)}
                     frame = await anext(frames)
             # Who goes to another conversation waits for the end of this `with`, and so for these to be kept.
-            yield {self.shelf: shelf.kept_as(name, [*before, frame.exchange]), **self._shown(before, frame)}
+            yield {
+                self.shelf: shelf.kept_as(name, [*before, frame.exchange]),
+                self.bot: gr.update(value=self._drawn(before, frame), elem_classes=[]),
+            }
         yield {self.box: gr.update(submit_btn=True, stop_btn=False)}
         if self._desk.record_chats:
             talk = recording.Talk(name, [*before, frame.exchange], person_of(request))
             await recording.answered(self._desk.client.bus, talk, options, began)
 
-    def _shown(self, before: list[Exchange], frame: Frame) -> dict[Any, Any]:
-        return {self.bot: view.messages([*before, frame.exchange], pending=frame.pending, live=frame.live)}
+    def _drawn(self, before: list[Exchange], frame: Frame) -> list[view.Message]:
+        return view.messages([*before, frame.exchange], pending=frame.pending, live=frame.live)
 
     def stop(self, request: gr.Request) -> None:
         self._desk.turns.stop(request.session_hash)

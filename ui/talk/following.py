@@ -15,6 +15,8 @@ from queuechat.errors import BusUnavailable, DeadlineExceeded, QueuechatError
 from queuechat.protocol import Chunk, End, Job, Reason
 
 TEMPO_S = 0.04  #: at most 25 updates a second reach the page
+_SLOWEST_S = 0.2  # and of a long answer at least five
+_SLOWER_S = 0.02  # between two updates for each 1,000 characters: the longer a text, the longer a page draws it
 PULSE_S = 1.0  #: and at least one, so that a page that has left is noticed
 _SUBMIT_S = 6.0
 _STOP_S = 2.0
@@ -57,6 +59,11 @@ class Progress:
                 self.text += part.name if isinstance(part, ToolStart) else part.text
 
     @property
+    def length(self) -> int:
+        """Characters so far."""
+        return len(self.text) + len(self.thoughts)
+
+    @property
     def writing_s(self) -> float:
         return time.monotonic() - self.first_at if self.first_at else 0.0
 
@@ -91,7 +98,7 @@ async def follow(
                 raise DeadlineExceeded("the deadline passed")
             yield progress
             if progress.end is None:
-                await asyncio.sleep(tempo_s)
+                await asyncio.sleep(max(tempo_s, min(_SLOWER_S * progress.length / 1000, _SLOWEST_S)))
     finally:
         await feed.close()
         await answer.close()

@@ -11,10 +11,19 @@ from ui import wording
 from ui.talk.exchange import Exchange
 
 _CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]+`)", re.DOTALL)
+_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})|(\$\$)", re.MULTILINE)
+_PIECE = 1500  # characters
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
 _SIGN = re.compile(r"[^\w -]|_")
 _TICKED = re.compile(r"`([^`]+)`")
+
+#: What a chatbot takes for formulas. A single dollar is money.
+LATEX = [
+    {"left": "$$", "right": "$$", "display": True},
+    {"left": "\\[", "right": "\\]", "display": True},
+    {"left": "\\(", "right": "\\)", "display": False},
+]
 
 Message = dict[str, Any]
 
@@ -23,7 +32,7 @@ def messages(conversation: Sequence[Exchange], *, pending: str = "", live: str =
     """All bubbles. `pending` stands where the last answer will be, `live` under one that is being written."""
     shown: list[Message] = []
     for exchange in conversation:
-        shown += [*_asked(exchange), *_said(exchange, settled=not live or exchange is not conversation[-1])]
+        shown += [*_asked(exchange), *_said(exchange, growing=bool(live) and exchange is conversation[-1])]
     if pending:
         shown.append(_bubble("assistant", _line("qc-wait", pending)))
     if live:
@@ -45,14 +54,42 @@ def _attachments(exchange: Exchange) -> str:
     return f'<div class="qc-attached">{"".join(pictures + chips)}</div>'
 
 
-def _said(exchange: Exchange, *, settled: bool) -> list[Message]:
-    thoughts = [_thoughts(exchange.thoughts, done=settled or bool(exchange.answer))] if exchange.thoughts else []
+def _said(exchange: Exchange, *, growing: bool = False) -> list[Message]:
+    folded = not growing or bool(exchange.answer)
     parts = [
-        exchange.answer,
+        *(pieces(exchange.answer) if growing else [exchange.answer]),
         _line("qc-note", exchange.notice) if exchange.notice else "",
         _line("qc-foot", exchange.footer) if exchange.footer else "",
     ]
+    thoughts = [_thoughts(exchange.thoughts, done=folded)] if exchange.thoughts else []
     return [*thoughts, *(_bubble("assistant", part) for part in parts if part)]
+
+
+def pieces(text: str) -> list[str]:
+    """Markdown cut at blank lines between blocks. A page draws a message anew whenever it has grown: of a long answer
+    that is to be its last piece only."""
+    done: list[str] = []
+    current: list[str] = []
+    for block in _blocks(text):
+        if sum(map(len, current)) >= _PIECE and not block.startswith((" ", "\t")):
+            done.append("\n\n".join(current))
+            current = []
+        current.append(block)
+    return [*done, "\n\n".join(current)]
+
+
+def _blocks(text: str) -> list[str]:
+    """What stands between blank lines; a fence or a formula is one block with all that is in it."""
+    blocks: list[str] = []
+    fence = ""
+    for part in text.split("\n\n"):
+        if fence:
+            blocks[-1] += f"\n\n{part}"
+        else:
+            blocks.append(part)
+        for mark in map("".join, _FENCE.findall(part)):
+            fence = mark if not fence else "" if mark.startswith(fence) else fence
+    return blocks
 
 
 def _thoughts(text: str, *, done: bool) -> Message:
@@ -82,7 +119,7 @@ def places(conversation: Sequence[Exchange]) -> list[tuple[int, bool]]:
     """Of each message that is shown: the place of its exchange, and whether it is the question."""
     found: list[tuple[int, bool]] = []
     for place, exchange in enumerate(conversation):
-        asked, said = len(_asked(exchange)), len(_said(exchange, settled=True))
+        asked, said = len(_asked(exchange)), len(_said(exchange))
         found += [(place, number == asked - 1) for number in range(asked)] + [(place, False)] * said
     return found
 

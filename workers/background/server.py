@@ -21,7 +21,8 @@ from queuechat.files import Directory
 from queuechat.roster import Roster
 from queuechat.settings import Settings
 from workers.background.chores import advance, look, sweep, tidy
-from workers.background.desk import Desk
+from workers.background.desk import Desk, Rating
+from workers.background.rating import rate
 from workers.background.recording import write_logs
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,8 @@ async def _opened(settings: Settings, redis_url: str) -> AsyncIterator[Desk]:
         roster = await stack.enter_async_context(Roster(bus))
         store, parts = Directory(settings.files_dir), settings.files_dir / "parts"
         more = (settings.batch_window, settings.reasoning_field, settings.body_room, settings.arena_dir)
-        yield Desk(bus, chores, client, roster, store, parts, *more)
+        rating = Rating(settings.leaderboard_s, settings.leaderboard_rounds, settings.leaderboard_categories)
+        yield Desk(bus, chores, client, roster, store, parts, *more, rating)
 
 
 async def _work(desk: Desk, stop: asyncio.Event) -> None:
@@ -103,6 +105,7 @@ def _worker(desk: Desk) -> Worker:
         cron_jobs=[
             cron(look, name="look", second=_every(_LOOK_S), run_at_startup=True, keep_result=0),
             cron(write_logs, name="write_logs", second=_every(_RECORD_S), run_at_startup=True, keep_result=0),
+            cron(rate, name="rate", second=_every(_LOOK_S), timeout=_MOST_S, keep_result=0),
             cron(sweep, name="sweep", second={30}, keep_result=0),
             cron(tidy, name="tidy", minute={30}, second={45}, keep_result=0),
         ],

@@ -30,8 +30,12 @@ class Site:
         parts = {part["id"]: part["props"] for part in config["components"]}
         (box,) = (id for id, props in parts.items() if props.get("elem_id") == "qc-box")
         (call,) = (one for one in config["dependencies"] if [box, "submit"] in [list(t) for t in one["targets"]])
-        shelf = {"id": "x", "exchanges": kept or []}
-        data = [{"text": text, "files": []}, shelf, model, *(parts[id].get("value") for id in call["inputs"][3:])]
+        data = [
+            {"text": text, "files": []},
+            {"id": "", "exchanges": kept or []},
+            model,
+            *(parts[id].get("value") for id in call["inputs"][3:]),
+        ]
         session = secrets.token_hex(8)
         body = {"data": data, "fn_index": call["id"], "session_hash": session, "trigger_id": box}
         joined = await self.http.post("/gradio_api/queue/join", json=body, headers=headers)

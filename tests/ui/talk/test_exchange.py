@@ -101,7 +101,7 @@ def test_each_error_has_words_for_people(error: Exception, part: str) -> None:
 
 
 def test_an_answer_that_its_reader_stopped_is_an_answer_and_one_that_failed_has_a_notice() -> None:
-    stopped = frame_of(Exchange("q"), Progress("half", 3, end=End(Reason.CANCELLED, 3)), "m")
+    stopped = frame_of(Exchange("q"), Progress("half", tokens=3, end=End(Reason.CANCELLED, 3)), "m")
     assert (stopped.exchange.answer, stopped.exchange.notice) == ("half", "")
     failed = frame_of(Exchange("q"), Progress(end=End(Reason.ERROR, error=Failure("invalid_value", "too long"))), "m")
     assert "too long" in failed.exchange.notice
@@ -179,6 +179,32 @@ def test_names_of_files_are_shown_as_they_are() -> None:
     (shown, _) = view.messages([Exchange("q", files=(TextFile("<b>*x*.md", "12345"),))])
     assert "&#60;b&#62;&#42;x&#42;&#46;md" in shown["content"]
     assert "5 B" in shown["content"]
+
+
+PARAGRAPH = "some words " * 60
+
+
+def test_a_long_answer_is_drawn_in_pieces_while_it_grows_and_as_one_when_it_is_there() -> None:
+    text = "\n\n".join([PARAGRAPH.strip()] * 12)
+    said = Exchange("q", text)
+    growing = [m["content"] for m in view.messages([said], live="3 tokens")[1:-1]]
+    assert "\n\n".join(growing) == text
+    assert len(growing) > 3
+    assert [m["content"] for m in view.messages([said])] == ["q", text]
+
+
+@pytest.mark.parametrize("fence", ["```", "$$", "~~~~"])
+def test_no_piece_ends_within_code_or_a_formula(fence: str) -> None:
+    text = "\n\n".join([PARAGRAPH.strip(), fence, *["a line"] * 500, fence, PARAGRAPH.strip(), PARAGRAPH.strip()])
+    pieces = view.pieces(text)
+    assert "\n\n".join(pieces) == text
+    assert len(pieces) > 1
+    assert all(piece.count(fence) in (0, 2) for piece in pieces)
+
+
+def test_a_list_is_not_cut_within_an_item() -> None:
+    text = "\n\n".join([f"1. {PARAGRAPH}", f"   {PARAGRAPH}", f"2. {PARAGRAPH}", f"   {PARAGRAPH}", "end"])
+    assert not any(piece.startswith(" ") for piece in view.pieces(text))
 
 
 def test_thoughts_are_folded_once_they_are_over() -> None:

@@ -1,0 +1,1 @@
+"""The Arena tab: two hidden models, one question, a vote."""

@@ -1,0 +1,1 @@
+"""The Leaderboard tab: what people voted, as ratings with their intervals."""
