@@ -8,7 +8,10 @@ from queuechat.embedded import redis_for
 
 @app.command()
 def background() -> None:
-    """Run batches (/v1/batches) and remove expired files. Several may run; each batch is run by one of them."""
+    """Run batches (/v1/batches), write down votes and conversations, rate models, remove expired files.
+
+    Several may run; each batch is run by one of them.
+    """
     loaded = settings()
     from workers.background.server import run
 

@@ -112,15 +112,17 @@ def _votes(files: list[Path], arena: Path, *, named: bool) -> tuple[list[CleanBa
     from queuechat.leaderboard.battles import battle_of, read_battles
 
     if files:
-        return read_battles(files), {}
-    from queuechat.cleaning.battles import Mode, Rules, Tally, each_battle
+        from queuechat.cleaning.completing import completed
+
+        return [completed(battle) for battle in read_battles(files)], {}
+    from queuechat.cleaning.battles import Mode, Tally, each_battle
     from queuechat.cleaning.reading import log_files
 
     tally = Tally()
     # Rows that have the conversations, which categories look into, are of anonymous battles only.
-    rules = Rules(Mode.SIMPLE if named else Mode.CONV_RELEASE)
+    mode = Mode.SIMPLE if named else Mode.CONV_RELEASE
     try:
-        made = [battle_of(row) for row in each_battle(log_files(arena), rules, tally)]
+        made = [battle_of(row) for row in each_battle(log_files(arena), tally, mode=mode)]
     except OSError as error:
         raise Misconfigured(f"{error.filename}: {error.strerror}") from None
     for fault in tally.faults.shown:

@@ -1,7 +1,7 @@
-"""What is counted in a battle's conversations: tokens of prompts, style of answers, code.
+"""What is known of a battle's conversations: tokens of prompts, style of answers, code.
 
-Counts that the battle brings (FastChat's `conv_metadata`, `num_tokens` of a turn, `is_code`) are taken; what it does
-not bring is counted here. Without a tokenizer, words and punctuation marks stand for tokens.
+Counts are those of FastChat's `conv_metadata`; who reads rows without it has them counted first
+(`queuechat.cleaning.completing`). What nothing tells is None, never a guess.
 """
 
 from __future__ import annotations
@@ -15,11 +15,6 @@ from queuechat.leaderboard.battles import CleanBattle
 STYLE = ("tokens", "headers", "lists", "bold")  #: what a style is, in this order
 Style = tuple[float, float, float, float]
 
-_PIECE = re.compile(r"\w+|[^\w\s]")
-_FENCED = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
-_HEADER = re.compile(r"^#{1,6}\s", re.MULTILINE)
-_LIST = re.compile(r"^[ \t]*(?:[-*+]|\d+\.)\s", re.MULTILINE)
-_BOLD = re.compile(r"\*\*[^*\n]+\*\*|__[^_\n]+__")
 _CODE = re.compile(
     r"```|^\s*(?:def \w+\(|class \w+[(:]|import \w+|from \w+ import |#include\s*<|function \w+\(|SELECT .+ FROM )",
     re.MULTILINE,
@@ -32,15 +27,13 @@ def prompts(battle: CleanBattle) -> list[str]:
     return _said(battle.conversation_a, "user")
 
 
-def prompt_tokens(battle: CleanBattle) -> int | None:
-    """Tokens of all prompts; None when nothing tells."""
-    if (given := _number(battle.conv_metadata.get("sum_user_tokens"))) is not None:
-        return int(given)
-    return _tokens(battle.conversation_a, "user") if battle.conversation_a else None
+def prompt_tokens(battle: CleanBattle) -> float | None:
+    """Tokens of all prompts."""
+    return _number(battle.conv_metadata.get("sum_user_tokens"))
 
 
 def has_code(battle: CleanBattle) -> bool | None:
-    """Whether a prompt or an answer has code in it; None when nothing tells."""
+    """Whether a prompt or an answer has code in it."""
     if isinstance(given := battle.more.get("is_code"), bool):
         return given
     if not battle.conversation_a:
@@ -50,20 +43,17 @@ def has_code(battle: CleanBattle) -> bool | None:
 
 
 def styles(battle: CleanBattle) -> tuple[Style, Style] | None:
-    """The style of both models' answers; None when nothing tells."""
-    a, b = _style(battle, "a", battle.conversation_a), _style(battle, "b", battle.conversation_b)
+    """The style of both models' answers."""
+    a, b = (_style(battle.conv_metadata, side) for side in "ab")
     return (a, b) if a and b else None
 
 
-def _style(battle: CleanBattle, side: str, conversation: tuple[Mapping[str, Any], ...]) -> Style | None:
-    given = [_number(battle.conv_metadata.get(name.format(side))) for name in _FIELDS]
-    if not any(value is None for value in given):
-        return (given[0] or 0, given[1] or 0, given[2] or 0, given[3] or 0)
-    if not conversation:
+def _style(metadata: Mapping[str, Any], side: str) -> Style | None:
+    counts = [_number(metadata.get(name.format(side))) for name in _FIELDS]
+    if any(count is None for count in counts):
         return None
-    text = "\n".join(_FENCED.sub("", answer) for answer in _said(conversation, "assistant"))
-    counts = [float(len(pattern.findall(text))) for pattern in (_HEADER, _LIST, _BOLD)]
-    return (float(_tokens(conversation, "assistant")), counts[0], counts[1], counts[2])
+    tokens, headers, lists, bold = (count or 0.0 for count in counts)
+    return tokens, headers, lists, bold
 
 
 def _said(conversation: tuple[Mapping[str, Any], ...], role: str) -> list[str]:
@@ -71,25 +61,10 @@ def _said(conversation: tuple[Mapping[str, Any], ...], role: str) -> list[str]:
 
 
 def _text(content: Any) -> str:
-    """The text of a turn: a string, FastChat's [text, images], or OpenAI's list of parts."""
-    if isinstance(content, str):
-        return content
+    """The text of a turn: a string, or FastChat's [text, images]."""
     if isinstance(content, list):
-        return "\n".join(part if isinstance(part, str) else _text_part(part) for part in content)
-    return ""
-
-
-def _text_part(part: Any) -> str:
-    return str(part.get("text", "")) if isinstance(part, dict) else ""
-
-
-def _tokens(conversation: tuple[Mapping[str, Any], ...], role: str) -> int:
-    return sum(
-        int(given) if (given := _number(turn.get("num_tokens"))) is not None else len(_PIECE.findall(text))
-        for turn in conversation
-        if turn["role"] == role
-        for text in [_text(turn.get("content"))]
-    )
+        return "\n".join(part for part in content if isinstance(part, str))
+    return content if isinstance(content, str) else ""
 
 
 def _number(value: Any) -> float | None:

@@ -18,7 +18,7 @@ from queuechat.leaderboard.tally import Floats, Votes
 PENALTY = 0.5
 _LN10 = math.log(10)
 _STEPS = 50
-_CLOSE = 1e-9
+_CLOSE = 1e-6  # a Newton step of that size leaves an error of about its square
 _HALVINGS = 40
 
 
@@ -40,11 +40,13 @@ def fit_style(votes: Votes, x: Floats, weights: Floats | None = None, start: Flo
     unit = np.concatenate([np.full(m, _LN10), np.ones(x.shape[1])])
     weights = np.ones(len(votes)) if weights is None else weights
     at = np.zeros(len(unit)) if start is None else start / unit
-    loss = _loss(at, votes, x, weights)
+    z = _logits(at, votes, x)
+    loss = _loss(at, z, votes, weights)
     for _ in range(_STEPS):
-        step = _step(at, votes, x, weights)
+        step = _step(at, z, votes, x, weights)
         for _ in range(_HALVINGS):
-            tried = _loss(at + step, votes, x, weights)
+            z = _logits(at + step, votes, x)
+            tried = _loss(at + step, z, votes, weights)
             if tried <= loss + 1e-12 * abs(loss):
                 break
             step = step / 2
@@ -59,8 +61,10 @@ def bootstrap_style(votes: Votes, x: Floats, centre: Floats, rounds: int, rng: n
     """[rounds, m + 4] fits of votes drawn anew with replacement."""
     made = np.empty((rounds, len(centre)))
     for k in range(rounds):
-        counts = np.bincount(rng.integers(len(votes), size=len(votes)), minlength=len(votes)).astype(np.float64)
-        made[k] = fit_style(votes, x, counts, centre)
+        counts = np.bincount(rng.integers(len(votes), size=len(votes)), minlength=len(votes))
+        drawn = counts > 0
+        some = Votes(votes.models, votes.a[drawn], votes.b[drawn], votes.score[drawn])
+        made[k] = fit_style(some, x[drawn], counts[drawn].astype(np.float64), centre)
     return made
 
 
@@ -70,16 +74,15 @@ def _logits(at: Floats, votes: Votes, x: Floats) -> Floats:
     return made
 
 
-def _loss(at: Floats, votes: Votes, x: Floats, weights: Floats) -> float:
-    z = _logits(at, votes, x)
+def _loss(at: Floats, z: Floats, votes: Votes, weights: Floats) -> float:
     surprise = np.logaddexp(0, -z) + (1 - votes.score) * z
     return float(weights @ surprise + PENALTY / 2 * at @ at)
 
 
-def _step(at: Floats, votes: Votes, x: Floats, weights: Floats) -> Floats:
-    """Newton's, from the gradient and the Hessian of the loss."""
+def _step(at: Floats, z: Floats, votes: Votes, x: Floats, weights: Floats) -> Floats:
+    """Newton's, from the gradient and the Hessian of the loss; `z` are the logits at `at`."""
     m, a, b = len(votes.models), votes.a, votes.b
-    chance = 1 / (1 + np.exp(-_logits(at, votes, x)))
+    chance = 1 / (1 + np.exp(-z))
     missed, bend = weights * (votes.score - chance), weights * chance * (1 - chance)
     gradient = np.concatenate([_LN10 * _by_model(missed, votes), missed @ x]) - PENALTY * at
     met = np.bincount(a * m + b, bend, m * m).reshape(m, m)

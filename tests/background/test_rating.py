@@ -20,6 +20,8 @@ from queuechat.leaderboard.results import Leaderboard, decode
 from queuechat.standings import published
 from tests.background.test_chores import desk_of
 from tests.cleaning.lines import log_file, state, vote
+from tests.conftest import a_redis
+from tests.processes import Command
 from workers.background.desk import Desk, Rating
 from workers.background.rating import rate
 
@@ -43,7 +45,7 @@ def votes(count: int) -> list[dict[str, Any]]:
 
 async def shown(bus: Bus) -> Leaderboard | None:
     raw = await published(bus)
-    return raw and decode(raw)
+    return decode(raw) if raw else None
 
 
 async def may_rate_again(bus: Bus) -> None:
@@ -128,6 +130,26 @@ def _children() -> list[str]:
             if command.exists() and b"leaderboard" in command.read_bytes():
                 found.append(pid)
     return found
+
+
+async def test_a_background_process_rates_by_itself_as_often_as_it_is_told(tmp_path: Path) -> None:
+    arena = tmp_path / "arena"
+    arena.mkdir()
+    log_file(arena, *votes(12))
+    (tmp_path / "redis").mkdir()
+    with a_redis(tmp_path / "redis") as url:
+        bus = await Bus(url).open()
+        command = await Command.start(["background"], tmp_path, QUEUECHAT_REDIS_URL=url, QUEUECHAT_LEADERBOARD_S="1")
+        try:
+            for count in (12, 15):
+                log_file(arena, *votes(count))
+                async with asyncio.timeout(120):
+                    while not (made := await shown(bus)) or made.votes != count:
+                        assert command.process.returncode is None, command.log.read_text()
+                        await asyncio.sleep(0.05)
+        finally:
+            await command.stop()
+            await bus.close()
 
 
 def test_the_time_of_a_result_is_that_of_its_votes(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from playwright.async_api import Page, expect
 
+from queuechat.cleaning.completing import completed
 from queuechat.leaderboard.battles import CleanBattle
 from queuechat.leaderboard.building import Options, build
 from queuechat.leaderboard.categories import BUILT_IN, Category
@@ -31,14 +32,16 @@ def votes(count: int) -> list[CleanBattle]:
     answers = ["word " * 40, "- one\n- **two**\n- three", "short"]
     drawn = battles_of(votes_between(spread(len(NAMES), 400), count, rng, 0.15), [f"v{k}" for k in range(30)])
     return [
-        replace(
-            one,
-            model_a=NAMES[int(one.model_a[1:])],
-            model_b=NAMES[int(one.model_b[1:])],
-            language="German" if k % 2 else "English",
-            tstamp=1_760_000_000 + 40 * DAY * float(rng.beta(2, 1)),
-            conversation_a=said("hello", answers[k % 3]),
-            conversation_b=said("hello", answers[k % 2]),
+        completed(
+            replace(
+                one,
+                model_a=NAMES[int(one.model_a[1:])],
+                model_b=NAMES[int(one.model_b[1:])],
+                language="German" if k % 2 else "English",
+                tstamp=1_760_000_000 + 40 * DAY * float(rng.beta(2, 1)),
+                conversation_a=said("hello", answers[k % 3]),
+                conversation_b=said("hello", answers[k % 2]),
+            )
         )
         for k, one in enumerate(drawn)
     ]

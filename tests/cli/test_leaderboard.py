@@ -63,7 +63,9 @@ async def test_recorded_votes_are_the_default(cli: Cli, tmp_path: Path) -> None:
     sides = {"left": state("ann", "Hi", "Hello"), "right": state("bob", "Hi", "Good day")}
     kinds = ("leftvote", "rightvote", "leftvote", "tievote")
     rows = [vote(kind, **sides, battle_id=str(k)) for k, kind in enumerate(kinds)]
-    leak = vote("leftvote", left=state("ann", "Hi", "I am ann"), right=state("bob", "Hi", "Hello"), battle_id="leak")
+    leak = vote(
+        "leftvote", left=state("ann", "Hi", "I am ChatGPT"), right=state("bob", "Hi", "Hello"), battle_id="leak"
+    )
     (tmp_path / "arena").mkdir()
     log_file(tmp_path / "arena", *rows, leak)
     code, shown, err = await cli("leaderboard", "build", "--output", str(tmp_path / "out"), "--style-control")

@@ -23,6 +23,7 @@ from queuechat.bus.lua import library
 from queuechat.cli import doctor
 from queuechat.credentials import Bearer, KeyRing, add_key, list_keys, revoke_key
 from queuechat.errors import Misconfigured, TooManyRequests, Unauthorized
+from queuechat.leaderboard.results import Leaderboard, decode
 from queuechat.letters import drop, list_letters, redrive
 from queuechat.protocol import Chunk, End, ModelCard
 from queuechat.rates import Rates
@@ -38,6 +39,7 @@ from queuechat.responses import (
 )
 from queuechat.roster import Census, Model
 from queuechat.settings import load
+from queuechat.standings import publish, published, turn_to_rate
 from queuechat.timeline import find_job
 from queuechat.watching import take_reading
 from tests.processes import Command
@@ -146,6 +148,15 @@ async def test_the_page_and_an_operator_watch_how_a_model_fares(server: Server, 
         await enqueue(front, model)
         reading = await take_reading(watcher, Census({model: Model(ModelCard(model), [])}))
     assert (reading.depths[model].waiting, reading.flows[model].came) == (1, 1)
+
+
+@pytest.mark.parametrize("role", ["background", "operator"])
+async def test_who_rates_votes_publishes_the_leaderboard_that_the_page_reads(server: Server, role: str) -> None:
+    made = Leaderboard(1.0, 0, 0, 0.0, 1, 0, [], [])
+    async with opened(at(server, role)) as rater, opened(at(server, "api")) as front:
+        await turn_to_rate(rater, 60)
+        await publish(rater, made)
+        assert decode(await published(front) or b"") == made
 
 
 async def test_the_page_knows_its_visitors_in_the_role_of_the_api(server: Server) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from queuechat.cleaning.completing import completed
 from queuechat.errors import InvalidRequest
 from queuechat.leaderboard.battles import Winner
 from queuechat.leaderboard.building import Options, build
@@ -95,8 +96,12 @@ def test_nothing_to_rate_makes_a_document_all_the_same() -> None:
 def test_style_control_rates_the_votes_whose_answers_are_known() -> None:
     long, short = "word " * 50, "word"
     told = [
-        replace(
-            one, conversation_a=said("q", long if k % 3 else short), conversation_b=said("q", short if k % 2 else long)
+        completed(
+            replace(
+                one,
+                conversation_a=said("q", long if k % 3 else short),
+                conversation_b=said("q", short if k % 2 else long),
+            )
         )
         for k, one in enumerate(BATTLES[:1500])
     ]

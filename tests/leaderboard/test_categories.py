@@ -13,9 +13,15 @@ from tests.leaderboard.synthetic import battle
 from tests.leaderboard.test_style import said
 
 PROMPTS = {
-    "quantum": battle("a", "b", language="English", conversation_a=said("what is a quantum?", "small")),
+    "quantum": battle(
+        "a",
+        "b",
+        language="English",
+        conversation_a=said("what is a quantum?", "small"),
+        conv_metadata={"sum_user_tokens": 5},
+    ),
     "code": battle("a", "c", language="German", conversation_a=said("hilf mir", "```py\n1\n```"), turn=3),
-    "tie": battle("b", "c", Winner.BOTH_BAD, language="English", conversation_a=said("word " * 600, "x")),
+    "tie": battle("b", "c", Winner.BOTH_BAD, language="English", conv_metadata={"sum_user_tokens": 600}),
     "bare": battle("a", "b", language="unknown"),
 }
 

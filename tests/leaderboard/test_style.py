@@ -74,14 +74,6 @@ def said(prompt: str, answer: str, **turn: object) -> tuple[dict[str, object], .
     return ({"role": "user", "content": prompt, **turn}, {"role": "assistant", "content": answer, **turn})
 
 
-def test_markdown_is_counted_outside_of_code_blocks() -> None:
-    rich = "# Title\n\n- one\n- **two**\n1. three\n```\n# not\n- not\n**not**\n```\n## End __now__"
-    a, b = styles_of(battle("a", "b", conversation_a=said("hi", rich), conversation_b=said("hi", "plain words")))
-    assert a[1:] == (2, 3, 2)
-    assert b == (2, 0, 0, 0)
-    assert a[0] > b[0]
-
-
 def styles_of(one: CleanBattle) -> tuple[tuple[float, ...], tuple[float, ...]]:
     found = styles(one)
     assert found
@@ -99,8 +91,6 @@ def test_counts_that_a_battle_brings_are_taken() -> None:
     assert styles_of(one) == ((100, 3, 4, 5), (7, 0, 0, 1))
     assert prompt_tokens(one) == 600
     assert has_code(one) is True
-    assert prompt_tokens(battle("a", "b", conversation_a=said("three words here", "x"))) == 3
-    assert prompt_tokens(battle("a", "b", conversation_a=said("three words here", "x", num_tokens=9))) == 9
 
 
 def test_what_nothing_tells_is_not_made_up() -> None:

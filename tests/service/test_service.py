@@ -42,6 +42,6 @@ async def test_a_key_that_asks_for_much_keeps_no_other_waiting(tmp_path: Path) -
 
 
 async def test_battles_go_on_and_votes_count_while_workers_are_killed(tmp_path: Path) -> None:
-    figures, faults = await arena(tmp_path, SEED, 8, people=8, models=2, rate=500, pause_s=1)
-    assert (figures["battles"], faults) == (8, [])
+    figures, faults = await arena(tmp_path, SEED, 6, people=6, models=2, rate=500, pause_s=1)
+    assert (figures["battles"], faults) == (6, [])
     assert figures["answers_cut_by_kills"] > 0

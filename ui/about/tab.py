@@ -7,6 +7,8 @@ import gradio as gr
 from ui.about import view
 from ui.desk import Desk
 
+_LOOKING = '<div class="qc-page"><p class="qc-wait">Looking</p></div>'
+
 
 def build(desk: Desk, blocks: gr.Blocks, clock: gr.Timer) -> None:
     """Put the tab into the Blocks that are being built."""
@@ -16,6 +18,6 @@ def build(desk: Desk, blocks: gr.Blocks, clock: gr.Timer) -> None:
         api = view.api_beside(host, desk.api_port)
         return view.page(desk.roster.census, api, record_chats=desk.record_chats)
 
-    shown = gr.HTML("", elem_id="qc-about", container=False, padding=False)
+    shown = gr.HTML(_LOOKING, elem_id="qc-about", container=False, padding=False)
     button = gr.Button("Look", elem_id="qc-look-about", visible="hidden")
     button.click(look, outputs=shown, queue=False, show_progress="hidden", api_visibility="private")

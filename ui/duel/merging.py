@@ -10,6 +10,8 @@ from ui.duel.duel import Frames
 from ui.talk.following import TEMPO_S
 from ui.talk.reply import Frame
 
+_SHARE = 4  # for how many times as long as a frame took to be shown, no other is
+
 
 async def together(
     sides: Mapping[int, AsyncGenerator[Frame, None]], tempo_s: float = TEMPO_S
@@ -18,6 +20,7 @@ async def together(
 
     It ends when all sides have ended; a slow or failed side holds up no other. Leaving early leaves all of them.
     """
+    loop = asyncio.get_running_loop()
     newest: Frames = {}
     changed = asyncio.Event()
     pumps = [asyncio.create_task(_pump(side, frames, newest, changed)) for side, frames in sides.items()]
@@ -26,8 +29,10 @@ async def together(
             await changed.wait()
             changed.clear()
             if len(newest) == len(sides):
+                shown_at = loop.time()
                 yield dict(newest)
-                await asyncio.sleep(tempo_s)
+                # A server with more pages than it can serve at this tempo shows fewer frames, and keeps time for Redis.
+                await asyncio.sleep(max(tempo_s, _SHARE * (loop.time() - shown_at)))
         await asyncio.gather(*pumps)  # raises what went wrong
     finally:
         for pump in pumps:

@@ -122,9 +122,10 @@ class Stage:
     def whole(self, scene: Scene, hint: str = "") -> Updates:
         """Everything that follows from a scene, but what was typed."""
         rest = scene.begun and not scene.busy
+        looks = ["qc-bot", "busy"] if scene.busy else ["qc-bot"]
         return {
             **{
-                bot: gr.update(value=bubbles, visible=scene.begun)
+                bot: gr.update(value=bubbles, visible=scene.begun, elem_classes=looks)
                 for bot, bubbles in zip(self.bots, scene.bubbles, strict=True)
             },
             **{button: gr.update(visible=on) for button, on in zip(self.retries, scene.retries, strict=True)},

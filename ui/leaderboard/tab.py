@@ -64,7 +64,7 @@ class _LeaderboardTab:
         made = await self._shelf.look()
         if (made.made_at if made else 0.0) == seen:
             return [gr.skip()] * 8
-        if made is None or not made.votes:
+        if made is None or not _has_votes(made):
             hidden = gr.update(visible=False)
             return [*_nothing(), hidden, made.made_at if made else 0.0, hidden, hidden, hidden]
         table = _table(made, category)
@@ -82,7 +82,7 @@ class _LeaderboardTab:
     async def draw(self, category: str | None, style: bool, kind: str) -> Any:
         """What was chosen."""
         made = await self._shelf.look()
-        return _drawn(made, _table(made, category), style, kind) if made and made.votes else _nothing()
+        return _drawn(made, _table(made, category), style, kind) if made and _has_votes(made) else _nothing()
 
 
 def _html(value: str, id: str, **more: Any) -> gr.HTML:
@@ -91,6 +91,10 @@ def _html(value: str, id: str, **more: Any) -> gr.HTML:
 
 def _nothing() -> list[str]:
     return [drawing.empty(), "", ""]
+
+
+def _has_votes(made: Leaderboard) -> bool:
+    return any(table.votes for table in made.tables)
 
 
 def _table(made: Leaderboard, category: str | None) -> Table:

@@ -9,6 +9,8 @@ import gradio as gr
 from ui.desk import Desk
 from ui.queues import view
 
+_LOOKING = '<div class="qc-page"><p class="qc-wait">Looking</p></div>'
+
 
 def build(desk: Desk, blocks: gr.Blocks, clock: gr.Timer) -> None:
     """Put the tab into the Blocks that are being built."""
@@ -16,6 +18,6 @@ def build(desk: Desk, blocks: gr.Blocks, clock: gr.Timer) -> None:
     def look() -> str:
         return view.page(desk.board.watch, time.time(), away=desk.board.away)
 
-    shown = gr.HTML("", elem_id="qc-queues", container=False, padding=False)
+    shown = gr.HTML(_LOOKING, elem_id="qc-queues", container=False, padding=False)
     button = gr.Button("Look", elem_id="qc-look-queues", visible="hidden")
     button.click(look, outputs=shown, queue=False, show_progress="hidden", api_visibility="private")
