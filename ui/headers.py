@@ -24,9 +24,9 @@ class Headers:
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers["Content-Security-Policy"] = _POLICY
-                headers["Referrer-Policy"] = "same-origin"
-                headers["X-Content-Type-Options"] = "nosniff"
+                headers.setdefault("Content-Security-Policy", _POLICY)  # the login's own is stricter
+                headers.setdefault("Referrer-Policy", "same-origin")
+                headers.setdefault("X-Content-Type-Options", "nosniff")
                 if _HASHED in scope["path"] and message["status"] == 200:
                     headers["Cache-Control"] = "public, max-age=31536000, immutable"
             await send(message)

@@ -80,7 +80,7 @@ async def _desk(settings: Settings, redis_url: str) -> AsyncIterator[tuple[Desk,
                 client,
                 roster,
                 board,
-                settings.deadline_s,
+                deadline_s=settings.deadline_s,
                 api_port=settings.api_port,
                 limits=limits_of(settings),
                 text_limit=settings.text_limit,
@@ -91,11 +91,6 @@ async def _desk(settings: Settings, redis_url: str) -> AsyncIterator[tuple[Desk,
             yield desk, entrance
     finally:
         await bus.close()
-
-
-def _file_limit(settings: Settings) -> int:
-    """Bytes of a file that may be brought to the page."""
-    return max(settings.image_limit, settings.text_limit)
 
 
 def _guard(settings: Settings) -> str:

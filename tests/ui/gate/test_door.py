@@ -67,7 +67,10 @@ async def test_without_a_login_every_way_in_is_closed(closed: Site) -> None:
         assert (await closed.http.post(path, json={"data": [], "session_hash": "x"})).status_code == 401, path
     front = await closed.http.get("/?view=chat")
     assert (front.status_code, front.headers["location"]) == (303, "login?view=chat")
-    assert "gradio" not in (await closed.http.get("/login")).text.lower()
+    login = await closed.http.get("/login")
+    assert "gradio" not in login.text.lower()
+    assert "default-src 'none'" in login.headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in login.headers["content-security-policy"]
     await logged_in(closed)
     assert (await closed.http.get("/config")).json()["username"] == "ann"
     assert (await closed.http.get("/gradio_api/token")).json() == {"token": None, "user": None}
