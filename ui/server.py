@@ -58,7 +58,7 @@ async def serve(settings: Settings, redis_url: str, stop: asyncio.Event) -> None
     with _listen(settings.host, settings.ui_port) as listener:
         async with _desk(settings, redis_url) as (desk, entrance):
             private_folder()
-            blocks, options = build_app(desk), mount_options(_file_limit(settings))
+            blocks, options = build_app(desk), mount_options(max(settings.image_limit, settings.text_limit))
             beside = Starlette(routes=entrance.routes)
             app = gr.mount_gradio_app(beside, blocks, "/", auth_dependency=entrance.known, **options)
             _tell(listener, settings)
