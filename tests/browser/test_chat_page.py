@@ -142,11 +142,12 @@ async def edit(page: Page, number: int, text: str) -> None:
 async def test_thoughts_are_open_while_they_last_and_folded_after(open_page: NewPage, redis_url: str) -> None:
     bus = await Bus(f"{redis_url}/6").open()
     page = await open_page()
-    said = "<think> Let me see. Well. </think> It is **two**."
+    said = f"<think> Let me see. {'Well. ' * 400}</think> It is **two**."
     async with Scribe(bus, "thinker", script=lambda _: said, rate=20, reasoning="think") as thinker:
         await choose(page, "thinker")
         await ask(page, "one and one?")
         await expect(page.get_by_text("Let me see")).to_be_visible()
+        thinker.rate = 0  # now at once
         await settled(page, 1)
         await expect(page.get_by_text("Let me see")).not_to_be_visible()
         await page.get_by_role("button", name="Thoughts").click()
