@@ -83,10 +83,10 @@ def _records(record_chats: bool) -> str:
     )
     return (
         "<section><h2>What is kept</h2><ul>"
-        "<li>Your conversations stay in this browser, until you clear them. The server forgets a request and its "
-        "answer a quarter of an hour after its end.</li>"
-        "<li>Votes are logged on this server, with the two conversations that they are about and a pseudonym of the "
-        "voter: that is what the leaderboard is made of.</li>"
+        "<li>Conversations of the Chat tab stay in this browser, until you clear them. The server forgets a request "
+        "and its answer a quarter of an hour after its end.</li>"
+        "<li><b>What is asked and answered in Arena and Side by side is logged on this server</b>, voted on or not, "
+        "with a pseudonym of who asked: that is what the leaderboard is made of.</li>"
         f"<li>{chats}</li>"
         "<li>Of every answer its length and times are counted, never its words.</li>"
         "<li>This page loads nothing from any other server.</li></ul></section>"

@@ -40,13 +40,15 @@ async def turn(
             )
             for side in sides
         }
-        async with aclosing(together(answers)) as merged:
-            async for frames in merged:
-                now = tables.change(duel.id, partial(Duel.heard, frames=frames))
-                if now is None:
-                    return
-                yield scene_of(now, frames)
-        now = tables.change(duel.id, _judged)
+        try:
+            async with aclosing(together(answers)) as merged:
+                async for frames in merged:
+                    now = tables.change(duel.id, partial(Duel.heard, frames=frames))
+                    if now is None:
+                        return
+                    yield scene_of(now, frames)
+        finally:  # also when the reader leaves in the middle: what was read was read
+            now = tables.change(duel.id, _judged)
         if now is None:
             return
         await recording.answered(desk.client.bus, now, sides, options, began)
@@ -55,6 +57,6 @@ async def turn(
 
 def _judged(duel: Duel) -> Duel:
     """With a mark when an answer has just told who wrote it; to ask again does not undo what was read."""
-    said = "\n".join(talk[-1].answer for talk in duel.talks).lower()
+    said = "\n".join(f"{talk[-1].thoughts}\n{talk[-1].answer}" for talk in duel.talks).lower()
     told = duel.hidden and (says_one_of(IDENTITIES, said) or names_one_of(duel.models, said))
     return replace(duel, leaked=True) if told else duel

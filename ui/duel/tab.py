@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,7 @@ from ui.gate.people import Visit, visit_of
 from ui.talk import view
 from ui.talk.composer import question_of, typed_again
 from ui.talk.exchange import Exchange, Options
+from ui.talk.reply import knock
 
 _QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 AT_ONCE = {**_QUIET, "queue": False}
@@ -112,7 +114,7 @@ class DuelTab:
             if duel is None or not duel.begun or self.tables.answering(duel.id):
                 yield {self.stage.box: gr.skip()}
                 return
-            async with aclosing(self._turn(request, duel.again(sides), sides, asked)) as updates:
+            async with aclosing(self._turn(request, duel.again(sides), sides, asked, visit_of(request))) as updates:
                 async for update in updates:
                     yield update
 
@@ -170,14 +172,18 @@ class DuelTab:
         if duel and self.tables.answering(duel.id):
             yield {self.stage.box: gr.skip()}
             return
+        visit = visit_of(request)
         try:
-            duel = duel or await self.begin(visit_of(request), question, *asked)
+            duel = duel or await self.begin(visit, question, *asked)
             self.admit(duel, question)
+            for side in SIDES:
+                options = replace(self.options(*asked), model=duel.models[side])
+                await knock(self.desk, [*duel.talks[side], question], options, visit)
         except QueuechatError as error:
             yield self._refused(question.question, error)
             return
         yield {self.stage.box: typed_again("")}
-        async with aclosing(self._turn(request, duel.asked(question), SIDES, asked)) as updates:
+        async with aclosing(self._turn(request, duel.asked(question), SIDES, asked, visit)) as updates:
             async for update in updates:
                 yield update
 
@@ -185,10 +191,10 @@ class DuelTab:
         return {self.stage.box: gr.update(value=typed_again(text)), self.stage.hint: view.hint(error.message)}
 
     async def _turn(
-        self, request: gr.Request, duel: Duel, sides: Sequence[int], asked: Sequence[Any]
+        self, request: gr.Request, duel: Duel, sides: Sequence[int], asked: Sequence[Any], visit: Visit
     ) -> AsyncGenerator[Updates, None]:
         page, options = self._page(request), self.options(*asked)
-        scenes = turn(self.desk, self.tables, duel, sides, options, page, visit_of(request))
+        scenes = turn(self.desk, self.tables, duel, sides, options, page, visit)
         async with aclosing(scenes):
             scene = await anext(scenes)
             yield {self.stage.kept: duel.id, **self.stage.whole(scene), **self.heads(duel, scene)}

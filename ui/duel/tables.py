@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from ui.duel.duel import Duel
 
 _ROOM = 2000  # duels; the one that was left alone for longest makes place
+_OWN = 20  # of them one person's; the same holds among these
 
 
 class Tables:
@@ -28,11 +29,18 @@ class Tables:
         return self._duels[id]
 
     def put(self, duel: Duel) -> Duel:
+        if duel.id not in self._duels:
+            self._make_place(duel.voter)
         self._duels[duel.id] = duel
         self._duels.move_to_end(duel.id)
-        while len(self._duels) > self._room:
-            self._duels.popitem(last=False)
         return duel
+
+    def _make_place(self, voter: str) -> None:
+        own = [id for id, duel in self._duels.items() if duel.voter == voter]
+        for id in own[: len(own) + 1 - _OWN] if len(own) >= _OWN else []:
+            del self._duels[id]
+        while len(self._duels) >= self._room:
+            self._duels.popitem(last=False)
 
     def change(self, id: str, to: Callable[[Duel], Duel]) -> Duel | None:
         """The duel as `to` makes it of what it is now; None when its page has left it."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from queuechat.client import failure_of
+from queuechat.dialects.order import Order
 from queuechat.errors import NoWorker, QueuechatError
 from queuechat.protocol import Reason
 from ui import wording
@@ -66,12 +67,30 @@ async def reply(
         yield Frame(replace(frame.exchange, notice="Something went wrong in this server; its log says what. Retry."))
 
 
+async def knock(desk: Desk, conversation: Sequence[Exchange], options: Options, visit: Visit) -> None:
+    """Whether the gate would let the last question in, before anything is kept of it; `reply` with the same visit then
+    costs no second question. What else stands in the way of an answer, `reply` tells.
+
+    Raises:
+        QueuechatError: it would not.
+    """
+    try:
+        order = await _placed(desk, conversation, options)
+    except QueuechatError:
+        return
+    await desk.gate.admit(visit, order.jobs[0])
+
+
+async def _placed(desk: Desk, conversation: Sequence[Exchange], options: Options) -> Order:
+    return await place(desk, conversation, replace(options, system=dated(options.system, date.today())))
+
+
 async def _frames(
     desk: Desk, conversation: Sequence[Exchange], options: Options, stop: asyncio.Event, visit: Visit, nameless: bool
 ) -> AsyncGenerator[Frame, None]:
     if not options.model:
         raise NoWorker(wording.NO_MODEL)
-    order = await place(desk, conversation, replace(options, system=dated(options.system, date.today())))
+    order = await _placed(desk, conversation, options)
     job = order.jobs[0]
     await desk.gate.admit(visit, job)
     async with aclosing(follow(desk.client, job, stop, manner=order.manner)) as steps:
