@@ -130,9 +130,9 @@ async def open_battle(bus: Bus, battle: Battle) -> None:
         raise Conflict("another battle has this id", param="battle")
 
 
-async def cast(bus: Bus, battle: Battle, choice: Choice, now: float) -> bool:
-    """Count and log a vote on what the sides hold now. True: this choice is the battle's vote, counted once however
-    often it is cast. False: it has another vote already. `now` is in seconds since the epoch.
+async def cast(bus: Bus, battle: Battle, choice: Choice, now: float) -> Choice:
+    """Count and log a vote on what the sides hold now. Answers the vote that the battle has: this choice, counted once
+    however often it is cast, or an earlier one. `now` is in seconds since the epoch.
 
     Raises:
         BattleNotFound: it was never opened for this voter and these models, or is too old.
@@ -142,10 +142,10 @@ async def cast(bus: Bus, battle: Battle, choice: Choice, now: float) -> bool:
     images = int(any(side.has_images for side in battle.sides))
     rated = () if battle.leaked else {side.model for side in battle.sides}
     args = (battle.seal, choice.value, orjson.dumps(row), images, keys.LINES, keys.VOTES, *sorted(rated))
-    word = await bus.connection.call("qc1_battle_vote", keys.battle(battle.id), *args)
+    word, *had = await bus.connection.call("qc1_battle_vote", keys.battle(battle.id), *args)
     if word == b"MISSING":
         raise BattleNotFound("this battle is over a day old, or is not yours: start a new one", param="battle")
-    return bool(word == b"OK")
+    return Choice(had[0].decode())
 
 
 async def votes(bus: Bus) -> dict[str, int]:

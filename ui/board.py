@@ -7,7 +7,7 @@ import logging
 from queuechat.bus import Bus
 from queuechat.errors import QueuechatError
 from queuechat.periodic import Periodic
-from queuechat.protocol import Depth
+from queuechat.protocol import Depth, ModelCard
 from queuechat.roster import Roster
 from queuechat.watching import Watch, take_reading
 from ui import wording
@@ -38,8 +38,7 @@ class Board:
     @property
     def models(self) -> list[str]:
         """Names of live models that chat."""
-        chatting = (model.card for model in self._roster.census.live if model.card.chats)
-        return sorted(card.name for card in chatting if self._unlisted not in (card.name, *card.aliases))
+        return sorted(card.name for card in self._listed)
 
     def named(self, name: str) -> str | None:
         """The live model of that name or alias."""
@@ -54,7 +53,12 @@ class Board:
     @property
     def seers(self) -> list[str]:
         """Names of those that take images."""
-        return sorted(model.card.name for model in self._roster.census.live if model.card.chats and model.card.vision)
+        return sorted(card.name for card in self._listed if card.vision)
+
+    @property
+    def _listed(self) -> list[ModelCard]:
+        chatting = (model.card for model in self._roster.census.live if model.card.chats)
+        return [card for card in chatting if self._unlisted not in (card.name, *card.aliases)]
 
     @property
     def status(self) -> str:

@@ -12,6 +12,12 @@ IDENTITIES = (
     *("mistral", "zhipu", "keg lab", "01.ai", "ai2", "tülu", "tulu", "deepseek", "hermes", "cohere", "dbrx"),
     "databricks",
 )
+#: Of these, and of their like, the names that mean nothing else where they stand alone. What says one of them before
+#: the vote is marked there and then, for good; all others are left to the cleaning, whose rules can change.
+MAKERS = (
+    *("lmsys", "open assistant", "chatglm", "chatgpt", "gpt-4", "gpt-4o", "gpt-5", "openai", "anthropic", "smollm"),
+    *("qwen", "tongyi", "zhipu", "deepseek", "dbrx", "databricks", "mistral ai", "hugging face", "google deepmind"),
+)
 ERRORS = (
     "network error due to high traffic. please regenerate or refresh this page.",
     "$moderation$ your input violates our content moderation guidelines.",

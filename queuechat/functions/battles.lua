@@ -18,16 +18,16 @@ local function battle_open(keys, args)
 end
 
 -- ARGV: seal vote line images stream tally model... Mark, line and tally (of these models) are one step: no vote is
--- marked and not logged. Answers OK (also to the same vote again), VOTED (it has another) or MISSING (never opened like
--- this, or more than a day ago).
+-- marked and not logged. Answers OK and the vote that it has: this one, or an earlier; or MISSING (never opened like this,
+-- or more than a day ago).
 local function battle_vote(keys, args)
   local v = redis.call('HMGET', keys[1], 'seal', 'vote')
-  if v[1] ~= args[1] then return 'MISSING' end
-  if v[2] then return v[2] == args[2] and 'OK' or 'VOTED' end
+  if v[1] ~= args[1] then return { 'MISSING' } end
+  if v[2] then return { 'OK', v[2] } end
   redis.call('XADD', args[5], '*', 'line', args[3], 'images', args[4])
   redis.call('HSET', keys[1], 'vote', args[2])
   for i = 7, #args do redis.call('HINCRBY', args[6], args[i], 1) end
-  return 'OK'
+  return { 'OK', args[2] }
 end
 
 -- ARGV: line images stream keep_ms. The same line again is not added. Answers OK, or MEMORY: what there is is kept for

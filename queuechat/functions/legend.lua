@@ -26,7 +26,7 @@
 -- The clock is Redis': hosts may disagree with each other, nobody disagrees with TIME.
 
 -- Raise it with every change: a server keeps the library of the latest revision that it was brought.
-local REVISION = 9
+local REVISION = 10
 
 local GROUP = 'workers'
 local LANES = { 'jobs', 'bulk', 'reads' }

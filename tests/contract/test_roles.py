@@ -200,7 +200,7 @@ async def test_votes_go_from_the_page_to_a_file_in_the_roles_of_both(server: Ser
     battle = Battle(new_battle_id(), sides, True, "somebody", time.time())
     async with opened(at(server, "api")) as front, opened(at(server, "operator")) as person:
         await open_battle(front, battle)
-        assert await cast(front, battle, Choice.TIE, time.time())
+        assert await cast(front, battle, Choice.TIE, time.time()) is Choice.TIE
         await record_line(front, LogLine(Event.SHARE, sides, "somebody", time.time(), battle=battle.id))
         assert (await look_at_backlog(person)).lines == 2
         command = await Command.start(["background"], tmp_path, QUEUECHAT_REDIS_URL=at(server, "background"))

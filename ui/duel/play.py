@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 
-from queuechat.cleaning.words import IDENTITIES, names_one_of, says_one_of
+from queuechat.cleaning.words import MAKERS, names_one_of
 from ui import wording
 from ui.desk import Desk
 from ui.duel import recording
@@ -45,6 +45,8 @@ async def turn(
                 async for frames in merged:
                     now = tables.change(duel.id, partial(Duel.heard, frames=frames))
                     if now is None:
+                        if not stop.is_set():  # others needed its place; who began anew has stopped it
+                            yield scene_of(duel.heard(frames))
                         return
                     yield scene_of(now, frames)
         finally:  # also when the reader leaves in the middle: what was read was read
@@ -58,5 +60,5 @@ async def turn(
 def _judged(duel: Duel) -> Duel:
     """With a mark when an answer has just told who wrote it; to ask again does not undo what was read."""
     said = "\n".join(f"{talk[-1].thoughts}\n{talk[-1].answer}" for talk in duel.talks).lower()
-    told = duel.hidden and (says_one_of(IDENTITIES, said) or names_one_of(duel.models, said))
+    told = duel.hidden and names_one_of((*duel.models, *MAKERS), said)
     return replace(duel, leaked=True) if told else duel

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import secrets
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -25,8 +27,8 @@ async def opened(bus: Bus, duel: Duel) -> None:
         log.warning("a battle could not be opened: %s", error)
 
 
-async def vote(bus: Bus, duel: Duel, choice: Choice) -> bool:
-    """Whether this choice is the duel's vote; False when an earlier one is. It counts once, however often it is sent.
+async def vote(bus: Bus, duel: Duel, choice: Choice) -> Choice:
+    """The vote that the duel has: this choice, or an earlier one. It counts once, however often it is sent.
 
     Raises:
         QueuechatError: it is not known to be counted; vote again.
@@ -52,7 +54,9 @@ async def answered(bus: Bus, duel: Duel, sides: Sequence[int], options: Options,
 
 
 async def shared(bus: Bus, duel: Duel) -> None:
-    await _record(bus, duel, SIDES, Event.SHARE)
+    """Once for each state of a duel, however often it is shared."""
+    said = f"{duel.id} {len(duel.talks[0])} {duel.choice}"
+    await _record(bus, duel, SIDES, Event.SHARE, id=hashlib.sha256(said.encode()).hexdigest()[:32])
 
 
 async def _record(
@@ -62,6 +66,7 @@ async def _record(
     event: Event,
     parameters: dict[str, Any] | None = None,
     started: float = 0.0,
+    id: str = "",
 ) -> None:
     now = time.time()
     line = LogLine(
@@ -74,6 +79,7 @@ async def _record(
         parameters=parameters or {},
         started=started,
         ended=now,
+        id=id or secrets.token_hex(16),
     )
     try:
         await battles.record(bus, line)

@@ -131,14 +131,16 @@ class DuelTab:
         duel = self.tables.get(id)
         if duel is None:
             return self._set(None, hint=wording.FORGOTTEN)
+        if duel.choice and not self.tables.answering(duel.id):  # in another page of the same browser
+            return self._set(duel, hint="" if duel.choice is choice else wording.VOTED_BEFORE)
         if not duel.votable or self.tables.answering(duel.id):
             return {self.stage.box: gr.skip()}
         try:
-            counted = await recording.vote(self.desk.client.bus, duel, choice)
+            vote = await recording.vote(self.desk.client.bus, duel, choice)
         except QueuechatError as error:
             return self._set(duel, hint=wording.uncounted(error))
-        duel = self.tables.change(duel.id, partial(Duel.voted, choice=choice)) or duel.voted(choice)
-        return self._set(duel, hint="" if counted else wording.VOTED_BEFORE)
+        duel = self.tables.change(duel.id, partial(Duel.voted, choice=vote)) or duel.voted(vote)
+        return self._set(duel, hint="" if vote is choice else wording.VOTED_BEFORE)
 
     def fresh(self, request: gr.Request, id: Any) -> Updates:
         """Begin anew, and stop what is being answered."""
@@ -193,6 +195,9 @@ class DuelTab:
     async def _turn(
         self, request: gr.Request, duel: Duel, sides: Sequence[int], asked: Sequence[Any], visit: Visit
     ) -> AsyncGenerator[Updates, None]:
+        if self.tables.answering(duel.id):  # another page of this browser was faster
+            yield {self.stage.box: gr.skip()}
+            return
         page, options = self._page(request), self.options(*asked)
         scenes = turn(self.desk, self.tables, duel, sides, options, page, visit)
         async with aclosing(scenes):

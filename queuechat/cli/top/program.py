@@ -47,8 +47,10 @@ class Program:
             keys_of(sys.stdin.fileno(), self._press),
             Live(console=self._console, screen=True, auto_refresh=False) as live,
         ):
-            self._start(self._read())
+            reading = self._start(self._read())
             while not self._choices.ended:
+                if reading.done():
+                    reading.result()  # a fault of ours ends the program, not only its figures
                 live.update(self._drawn(), refresh=True)
                 await self._changed.wait()
                 self._changed.clear()
@@ -69,10 +71,15 @@ class Program:
             for number in (*ends, signal.SIGWINCH):
                 loop.remove_signal_handler(number)
 
-    def _start(self, part: object) -> None:
-        task = asyncio.ensure_future(part)  # type: ignore[call-overload]
+    def _start(self, part: object) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.ensure_future(part)  # type: ignore[call-overload]
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._changed.set()
 
     # -- what is seen ----------------------------------------------------------------------------------------------
 
@@ -91,6 +98,8 @@ class Program:
     async def _read_jobs(self) -> None:
         model = model_of(self._choices)
         found = await list_jobs(self._bus, [model], _JOBS) if model else []
+        if model != model_of(self._choices):
+            return  # another was chosen meanwhile
         self._jobs = sorted(found, key=lambda job: job.queued)
         self._show()
 

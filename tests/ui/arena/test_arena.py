@@ -31,6 +31,8 @@ from ui.board import Board
 from ui.desk import Desk
 from ui.duel.duel import Duel
 from ui.duel.stage import Stage, Updates
+from ui.gate.gate import Gate
+from ui.gate.limits import Limits
 from ui.gate.people import STRANGER
 from ui.talk.exchange import Exchange
 
@@ -86,7 +88,7 @@ async def test_a_battle_is_fought_and_its_vote_counted_for_both_models(
     assert not open_votes(tab, verdict)
     assert await battles.votes(bus) == {"secret-ant": 1, "secret-bee": 1}
     again = await tab.vote(id, Choice.RIGHT)
-    assert tab.stage.verdict not in again
+    assert "You found A better" in again[tab.stage.verdict]
     assert [row["type"] for row in await logged(bus)] == ["chat", "chat", "leftvote"]
     assert {len(scribe.jobs) for scribe in rivals} == {1}
 
@@ -111,6 +113,60 @@ async def test_a_model_that_tells_who_it_is_is_logged_and_marked_and_not_rated(
     row = (await logged(bus))[-1]
     assert (row["type"], row["leaked"]) == ("rightvote", True)
     assert await battles.votes(bus) == {}
+
+
+async def test_the_page_shows_the_vote_that_counts_though_it_heard_of_another(
+    tab: ArenaTab, bus: Bus, rivals: tuple[Scribe, Scribe]
+) -> None:
+    id, _ = await fought(tab, "good morning")
+    duel = tab.tables.get(id)
+    assert duel
+    await battles.cast(bus, duel.battle(), Choice.LEFT, 1.0)  # its answer was lost on the way to the page
+    told = await tab.vote(id, Choice.RIGHT)
+    assert "You found A better" in told[tab.stage.verdict]
+    assert "earlier vote" in hint(tab, told)
+
+
+async def test_words_that_hold_the_name_of_a_maker_tell_nobody(tab: ArenaTab, rivals: tuple[Scribe, Scribe]) -> None:
+    rivals[0].script = lambda _: "A coherent story about a llama under palm trees, and a bard called Claude."
+    id, _ = await fought(tab, "tell a story")
+    assert "does not rate" not in (await tab.vote(id, Choice.TIE))[tab.stage.verdict]
+
+
+async def test_what_was_read_counts_as_told_though_its_reader_left_and_asked_again(
+    tab: ArenaTab, rivals: tuple[Scribe, Scribe]
+) -> None:
+    rivals[0].script = lambda _: "I am secret-ant, and " + "so on " * 100
+    rivals[0].rate = 100
+    asking = tab.ask(CALLER, {"text": "who are you?", "files": []}, None)
+    async for told in asking:
+        if "secret-ant" in repr(told.get(tab.stage.bots[0])):
+            break
+    await asking.aclose()
+    (id,) = tab.tables._duels
+    duel = tab.tables.get(id)
+    assert duel
+    assert duel.leaked
+
+
+async def test_a_question_that_the_gate_refuses_leaves_nothing_behind(tab: ArenaTab, bus: Bus, desk: Desk) -> None:
+    strict = replace(desk, gate=Gate(limits=Limits(question=10)))
+    tab = the_tab(strict)
+    async with Scribe(bus, "secret-ant"), Scribe(bus, "secret-bee"):
+        await desk.roster.refresh()
+        _, told = await fought(tab, "a question that is far too long")
+    assert told[tab.stage.box]["value"]["text"] == "a question that is far too long"
+    assert "characters" in hint(tab, told)
+    assert not tab.tables._duels
+    assert await bus.connection.command("KEYS", keys.battle("*")) == []
+
+
+@pytest.mark.usefixtures("rivals")
+async def test_a_battle_that_is_shared_twice_is_logged_as_shared_once(tab: ArenaTab, bus: Bus) -> None:
+    id, _ = await fought(tab, "good morning")
+    for _ in range(2):
+        await tab.shared(id)
+    assert [row["type"] for row in await logged(bus)].count("share") == 1
 
 
 async def test_a_side_that_fails_keeps_its_name_and_its_own_retry(tab: ArenaTab, rivals: tuple[Scribe, Scribe]) -> None:
