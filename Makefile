@@ -32,9 +32,9 @@ up: $(VENV)/.up-$(ENGINE) ## Run Redis, API (8000), web page (7860) and a worker
 
 install: $(VENV)/.all ## Install everything, both engines included, for development
 
-# Two at a time: most tests wait for processes that they started, or compute on one core.
+# Three at a time on two cores: most tests wait for processes that they started, or compute on one core.
 test: $(VENV)/.all ## Run the test suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 compat: $(VENV)/.all ## Drive real clients, each in an environment of its own, and write docs/compatibility.md (needs npm)
 	$(BIN)/python -m tests.compat --write

@@ -8,15 +8,13 @@ QueuechatError
 │   ├── BodyTooLarge
 │   ├── HeadTooLarge
 │   ├── RequestTimeout             it did not come in time
-│   ├── InvalidImage               it cannot be read, or may not be fetched
-│   ├── ContentFlagged             moderation would not let it through
+│   ├── InvalidImage | ContentFlagged (ui.gate.refusals)
 │   ├── IdempotencyMismatch
 │   ├── ResumeMismatch             there is no such place in the stream
 │   ├── PreviousResponseNotFound   there is nothing to go on from
 │   └── Conflict                   what it names is not in a state for this
 ├── Unauthorized
-├── PermissionDenied
-│   └── TermsNotAccepted           who asks at the page has not accepted its terms of use
+├── PermissionDenied | TermsNotAccepted (ui.gate.refusals)
 ├── NotFound
 │   ├── ModelNotFound
 │   ├── RequestNotFound
@@ -30,8 +28,7 @@ QueuechatError
 │   ├── RateLimited                of one API key or person per minute, or wrong keys or logins from one address
 │   ├── MemoryLow
 │   ├── NoWorker
-│   ├── Draining
-│   ├── ModerationUnavailable      who judges what is asked does not answer
+│   ├── Draining | ModerationUnavailable (ui.gate.refusals)
 │   └── BusUnavailable             Redis does not answer, or refuses writes
 ├── JobEnded                       accepted, but there will be no (more) answer
 │   ├── Cancelled
@@ -114,12 +111,6 @@ class InvalidImage(InvalidRequest):
     code = "invalid_image"
 
 
-class ContentFlagged(InvalidRequest):
-    """Moderation has flagged what was asked; it was not sent to any model."""
-
-    code = "content_flagged"
-
-
 class IdempotencyMismatch(InvalidRequest):
     """The same Idempotency-Key came with another body."""
 
@@ -154,12 +145,6 @@ class PermissionDenied(QueuechatError):
     """The key is good, but not for this."""
 
     code = "permission_denied"
-
-
-class TermsNotAccepted(PermissionDenied):
-    """Nobody may ask at this page before they have accepted its terms of use."""
-
-    code = "terms_not_accepted"
 
 
 class NotFound(QueuechatError):
@@ -224,8 +209,7 @@ class TooManyRequests(Refused):
 
 
 class RateLimited(Refused):
-    """An API key or a person at the page has had the requests of this minute, or an address has tried too many keys or
-    passwords."""
+    """A key or a person has had the requests of this minute, or an address has tried too many keys or passwords."""
 
     code = "rate_limit_exceeded"
 
@@ -246,12 +230,6 @@ class Draining(Refused):
     """This server is shutting down."""
 
     code = "server_draining"
-
-
-class ModerationUnavailable(Refused):
-    """What is asked must be judged first, and who does that does not answer."""
-
-    code = "moderation_unavailable"
 
 
 class BusUnavailable(Refused):

@@ -17,7 +17,7 @@ from queuechat.bus import Bus
 from queuechat.embedded import find_server
 from tests.processes import Workers
 
-# Two tests run at a time, and two engines of two threads on two cores wait for each other most of the time.
+# Three tests run at a time, and engines of two threads on two cores wait for each other most of the time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 

@@ -8,22 +8,20 @@ from collections.abc import Callable, Sequence
 
 from queuechat.errors import (
     BusUnavailable,
-    ContentFlagged,
     ContextLengthExceeded,
     DeadlineExceeded,
     MemoryLow,
     ModelNotFound,
-    ModerationUnavailable,
     NoWorker,
     QueuechatError,
     QueueFull,
     RateLimited,
     StateLost,
-    TermsNotAccepted,
     WaitTooLong,
 )
 from queuechat.protocol import End, Reason, Times
 from queuechat.roster import Census
+from ui.gate.refusals import ContentFlagged, ModerationUnavailable, TermsNotAccepted
 
 NO_MODEL = "No worker is running. Start one with `queuechat worker --model smollm2`."
 NOT_RECORDED = "Your vote could not be recorded: vote again in a moment."

@@ -62,7 +62,7 @@ class Scene:
 
     def rows(self) -> list[dict[str, Any]]:
         """All lines of the files."""
-        files = sorted((self.folder / "arena").iterdir())
+        files = sorted((self.folder / "arena").glob("*-conv.json"))
         return [orjson.loads(line) for path in files for line in path.read_bytes().splitlines()]
 
     def written(self) -> Counter[tuple[str, str]]:

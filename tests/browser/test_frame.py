@@ -116,6 +116,6 @@ async def test_the_about_tab_says_what_is_served_and_where_programs_ask(open_pag
     await expect(about).to_contain_text("smollm2")
     await expect(about).to_contain_text("4,096 tokens")
     await expect(about.get_by_role("link")).to_have_attribute("href", "http://127.0.0.1:8000/docs")
-    await expect(about).to_contain_text(re.compile("Conversations of the Chat tab are not written"))
+    await expect(about).to_contain_text(re.compile("Conversations of the Chat tab are written to the log"))
     if folder := os.environ.get("QUEUECHAT_SCREENSHOTS"):
         await page.screenshot(path=Path(folder) / "about-1280-light.png")

@@ -41,7 +41,7 @@ async def test_it_shows_what_waits_and_runs_as_it_changes(open_page: NewPage, sc
     await expect(number(page, "Waiting")).to_have_text("1")
     scribe.gate.set()
     await expect(number(page, "Waiting")).to_have_text("0")
-    await expect(page.locator(".qc-q-card svg path.line")).to_have_count(2)
+    await expect(page.locator(".qc-q-card svg")).to_have_count(2)
     await expect(page.locator(".qc-q-workers .id")).to_have_text(scribe.worker)
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 from PIL import Image
 
-from queuechat.errors import ModerationUnavailable
 from ui.gate.passages import Passage
+from ui.gate.refusals import ModerationUnavailable
 
 log = logging.getLogger(__name__)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from queuechat.errors import PermissionDenied, TermsNotAccepted
+from queuechat.errors import PermissionDenied
 from queuechat.protocol import Job
 from queuechat.rates import Rates
 from ui.gate.limits import Limits
 from ui.gate.moderation import Moderation
 from ui.gate.passages import passages_of
 from ui.gate.people import Visit
+from ui.gate.refusals import TermsNotAccepted
 from ui.gate.terms import Terms
 
 

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from queuechat.client import Client, failure_of
-from queuechat.errors import ModerationUnavailable, QueuechatError
+from queuechat.errors import QueuechatError
 from queuechat.protocol import Chunk, End, Job, ModelCard, Sampling, new_id
 from queuechat.roster import Roster
 from ui.gate.passages import Passage
+from ui.gate.refusals import ModerationUnavailable
 
 _WORDS = 64  # tokens are enough for a verdict with all of its categories
 _CONTEXT = 4096  # tokens, of a model that does not say

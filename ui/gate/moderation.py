@@ -11,8 +11,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Protocol
 
-from queuechat.errors import BusUnavailable, ContentFlagged, ModerationUnavailable
+from queuechat.errors import BusUnavailable
 from ui.gate.passages import Passage
+from ui.gate.refusals import ContentFlagged, ModerationUnavailable
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from queuechat.bus import Bus
-from queuechat.errors import InvalidRequest, PermissionDenied, RateLimited, TermsNotAccepted
+from queuechat.errors import InvalidRequest, PermissionDenied, RateLimited
 from queuechat.rates import Rates
 from tests.ui.gate.test_moderation import said
 from tests.ui.scribe import Scribe
@@ -18,6 +18,7 @@ from ui.desk import Desk
 from ui.gate.gate import Gate
 from ui.gate.limits import Limits
 from ui.gate.people import STRANGER, Visit
+from ui.gate.refusals import TermsNotAccepted
 from ui.gate.terms import read_terms
 from ui.talk.exchange import Exchange, Options
 from ui.talk.reply import reply

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from queuechat.bus import Bus
-from queuechat.errors import ContentFlagged, ModerationUnavailable, QueuechatError
+from queuechat.errors import QueuechatError
 from queuechat.protocol import Failure, Job, new_id
 from tests.ui.gate.judge import Judge, a_judge
 from tests.ui.scribe import Scribe
@@ -21,6 +21,7 @@ from ui.gate.endpoint import Endpoint
 from ui.gate.guard import Guard, recent, verdict_of
 from ui.gate.moderation import Moderation
 from ui.gate.passages import passages_of
+from ui.gate.refusals import ContentFlagged, ModerationUnavailable
 
 
 def said(*texts: str, system: str = "", images: list[str] | None = None) -> Job:
