@@ -58,7 +58,7 @@ class Bodies:
         if told.isdigit() and int(told) > limit:
             await _refusal(limit)(scope, receive, send)
             return
-        body = _Body(receive, send, limit)
+        body = _Body(receive, send, limit, whole=not is_upload(scope))
         try:
             await self._app(scope, body.receive, body.send)
         except BrokenOff:
@@ -73,17 +73,18 @@ class BrokenOff(MultiPartException):
 
 
 class _Body:
-    """One body on its way; what the app would answer to one that is too large is not sent."""
+    """One body on its way; what the app would answer to one that is too large is not sent. `whole` is for what may end
+    before its end."""
 
-    def __init__(self, receive: Receive, send: Send, limit: int):
-        self._receive, self._send, self._left = receive, send, limit
-        self.over = self.broken = self.answered = self._whole = False
+    def __init__(self, receive: Receive, send: Send, limit: int, *, whole: bool):
+        self._receive, self._send, self._left, self._whole = receive, send, limit, whole
+        self.over = self.broken = self.answered = False
 
     async def receive(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.request":
             self._left -= len(message.get("body", b""))
-            self._whole = not message.get("more_body", False)
+            self._whole = self._whole or not message.get("more_body", False)
             self.over = self._left < 0
         if self.over or (message["type"] == "http.disconnect" and not self._whole):
             self.broken = True

@@ -88,7 +88,12 @@ def test_no_image_is_decoded_before_all_files_are_counted_and_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[str] = []
-    monkeypatch.setattr("ui.talk.attaching.shrunk", lambda raw, name: decoded.append(name) or "data:")
+
+    def shrunk(raw: bytes, name: str) -> str:
+        decoded.append(name)
+        return "data:"
+
+    monkeypatch.setattr("ui.talk.attaching.shrunk", shrunk)
     picture, text = photograph(tmp_path, (30, 15)), kept(tmp_path, "a.txt", b"words")
     others = [kept(tmp_path, f"{number}.jpg", picture.read_bytes()) for number in range(2)]
     for late in ([*others], [kept(tmp_path, "x.bin", b"\0")], [kept(tmp_path, "long.txt", b"x" * 1001)]):
