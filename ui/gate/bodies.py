@@ -13,6 +13,7 @@ from queuechat.settings import Settings
 
 _CALLS = "/gradio_api/"
 _FRAMING = 64 << 10  # bytes around the files of an upload, and of requests that carry nothing large
+_DRAINED = 128 << 20  # bytes of what is refused that are read and thrown away
 _LONGEST = 4_000_000  # characters of a conversation where the settings name no limit
 _EACH = 8  # bytes for each character of it: four in UTF-8, and as many for thoughts, notices and footers
 
@@ -44,7 +45,7 @@ def rooms_of(settings: Settings) -> Rooms:
 
 
 class Bodies:
-    """ASGI middleware: what is larger is answered with 413, and not read to its end."""
+    """ASGI middleware: what is larger is answered with 413, and never held."""
 
     def __init__(self, app: ASGIApp, rooms: Rooms):
         self._app, self._rooms = app, rooms
@@ -56,7 +57,7 @@ class Bodies:
         limit = self._rooms.of(scope)
         told = Headers(scope=scope).get("content-length", "")
         if told.isdigit() and int(told) > limit:
-            await _refusal(limit)(scope, receive, send)
+            await _refuse(limit, scope, receive, send)
             return
         body = _Body(receive, send, limit, whole=not is_upload(scope))
         try:
@@ -65,7 +66,7 @@ class Bodies:
             if not body.broken:
                 raise
         if body.over and not body.answered:
-            await _refusal(limit)(scope, receive, send)
+            await _refuse(limit, scope, receive, send)
 
 
 class BrokenOff(MultiPartException):
@@ -97,6 +98,12 @@ class _Body:
             await self._send(message)
 
 
-def _refusal(limit: int) -> JSONResponse:
+async def _refuse(limit: int, scope: Scope, receive: Receive, send: Send) -> None:
+    # Who is cut off while sending never reads the answer.
+    left, more = _DRAINED, True
+    while more and left > 0:
+        message = await receive()
+        left -= len(message.get("body", b""))
+        more = message["type"] == "http.request" and message.get("more_body", False)
     words = f"this may have {limit:,} bytes and has more: send fewer or smaller files, or begin a new chat"
-    return JSONResponse({"detail": words}, 413, {"Cache-Control": "no-store", "Connection": "close"})
+    await JSONResponse({"detail": words}, 413, {"Cache-Control": "no-store"})(scope, receive, send)

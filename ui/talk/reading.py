@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from weakref import WeakValueDictionary
 
 from queuechat.dialects.pictures import Limits
@@ -31,7 +32,7 @@ class Reader:
         await turn.acquire()
         loop = asyncio.get_running_loop()
 
-        def release(_: Future[object]) -> None:
+        def release(_: Future[Any]) -> None:
             with contextlib.suppress(RuntimeError):  # the process ends, and its loop has
                 loop.call_soon_threadsafe(turn.release)
 

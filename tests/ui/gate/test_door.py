@@ -238,8 +238,8 @@ async def test_a_program_that_calls_the_pages_own_endpoint_meets_the_same_gate(
             assert len(scribe.jobs) == 1
 
 
-async def upload(site: Site, content: bytes = b"words", count: int = 1, **headers: str) -> httpx.Response:
-    files = [("files", ("notes.md", content, "text/markdown"))] * count
+async def upload(site: Site, **headers: str) -> httpx.Response:
+    files = {"files": ("notes.md", b"words", "text/markdown")}
     return await site.http.post("/gradio_api/upload", files=files, headers=headers)
 
 
@@ -310,8 +310,8 @@ async def test_an_upload_that_is_too_large_or_broken_off_leaves_nothing_behind(u
                 await asyncio.sleep(0.01)
 
 
-async def test_the_same_file_of_two_people_is_there_for_both(url: str) -> None:
-    async with a_site(url, ui_proxies="127.0.0.1") as site:
+async def test_the_same_file_of_two_people_is_there_for_both(url: str, bus: Bus) -> None:
+    async with Scribe(bus, "m"), a_site(url, ui_proxies="127.0.0.1") as site:
         (path,) = (await upload(site, **{"x-forwarded-for": "192.0.2.1"})).json()
         assert (await upload(site, **{"x-forwarded-for": "192.0.2.2"})).json() == [path]
         for number, left in ((1, True), (2, False)):
