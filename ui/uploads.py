@@ -59,7 +59,7 @@ class Uploads:
         """They have asked about these: delete what nobody else is about to ask about."""
         for path, times in Counter(paths).items():
             claims = self._claims.get(path, Counter())
-            claims[person] -= times
+            claims[person] = max(0, claims[person] - times)
             if not +claims:
                 self._forget(path)
                 _delete(path)

@@ -39,6 +39,7 @@ def test_a_file_of_two_people_stays_until_both_have_asked_however_often_one_of_t
     for person in ("ann", "ann", "bob"):
         uploads.discard(person, [file])
         assert file.exists()
+    assert uploads.held("ann") == 0  # to ask too often is no credit for later
     uploads.discard("bob", [file])
     assert not file.exists()
 
