@@ -10,7 +10,9 @@ from queuechat.roster import Roster
 from ui.arena.pairing import Pairs
 from ui.board import Board
 from ui.gate.gate import Gate
+from ui.talk.reading import Reader
 from ui.turns import Turns
+from ui.uploads import Uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +30,5 @@ class Desk:
     gate: Gate = field(default_factory=Gate)
     pairs: Pairs = field(default_factory=Pairs)  #: who meets whom in the arena
     turns: Turns = field(default_factory=Turns)
+    uploads: Uploads = field(default_factory=Uploads)
+    reader: Reader = field(default_factory=Reader)

@@ -28,7 +28,7 @@ from ui.board import Board
 from ui.desk import Desk
 from ui.gate.opening import Entrance, an_entrance
 from ui.headers import Headers
-from ui.uploads import private_folder
+from ui.uploads import Uploads, private_folder
 
 log = logging.getLogger(__name__)
 
@@ -67,14 +67,14 @@ async def serve(settings: Settings, redis_url: str, stop: asyncio.Event) -> None
 
 @contextlib.asynccontextmanager
 async def _desk(settings: Settings, redis_url: str) -> AsyncIterator[tuple[Desk, Entrance]]:
-    pairs = read_pairs(settings.arena_pairs)
+    pairs, uploads = read_pairs(settings.arena_pairs), Uploads()
     bus = await Bus(redis_url).open()
     try:
         async with (
             Client(bus, queue_limit=settings.queue_limit, grace_s=settings.grace_s) as client,
             Roster(bus) as roster,
             Board(bus, roster, unlisted=_guard(settings)) as board,
-            an_entrance(settings, bus, client, roster) as entrance,
+            an_entrance(settings, bus, client, roster, uploads) as entrance,
         ):
             desk = Desk(
                 client,
@@ -87,6 +87,7 @@ async def _desk(settings: Settings, redis_url: str) -> AsyncIterator[tuple[Desk,
                 record_chats=settings.record_chats,
                 gate=entrance.gate,
                 pairs=pairs,
+                uploads=uploads,
             )
             yield desk, entrance
     finally:

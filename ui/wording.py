@@ -59,8 +59,17 @@ def blind(model: str, seers: Sequence[str]) -> str:
     return f"{model} reads text only. Images are taken by {', '.join(seers)}: pick one, or leave the images out."
 
 
-def too_many_images(count: int, limit: int) -> str:
-    return f"These are {count:,} images, and a question may have {limit:,}: leave some out"
+def too_many_images(limit: int) -> str:
+    return f"A question may have {count(limit, 'image')}, and these are more: leave some out"
+
+
+def too_many_files(number: int, images: int, texts: int) -> str:
+    may = f"{count(images, 'image')} and {count(texts, 'text file')}"
+    return f"These are {count(number, 'file')}, and a question may have {may}: leave some out"
+
+
+def too_large(name: str, has: int, may: int) -> str:
+    return f"`{name}` has {size(has)}, and a file may have {size(may)}: make it smaller"
 
 
 def ago(value: float) -> str:

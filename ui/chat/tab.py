@@ -106,9 +106,10 @@ class _ChatTab:
             yield {self.box: gr.skip()}
             return
         try:
-            asked = await question_of(self._desk, typed)
+            asked = await question_of(self._desk, typed, visit_of(request))
         except QueuechatError as error:
-            yield {self.box: gr.update(value=typed_again(typed["text"])), self.hint: view.hint(error.message)}
+            told = view.hint(wording.notice_of(error, model or ""))
+            yield {self.box: gr.update(value=typed_again(typed["text"])), self.hint: told}
             return
         if asked is None:
             yield {self.box: gr.skip()}

@@ -91,7 +91,7 @@ class DuelTab:
             yield {self.stage.box: gr.skip()}
             return
         try:
-            question = await question_of(self.desk, typed)
+            question = await question_of(self.desk, typed, visit_of(request))
         except QueuechatError as error:
             yield self._refused(typed["text"], error)
             return

@@ -14,8 +14,12 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from queuechat.errors import QueuechatError
 from ui.gate import terms
+from ui.gate.bodies import is_upload
+from ui.gate.gate import Gate
 from ui.gate.login import Login
+from ui.gate.origin import foreign
 from ui.gate.people import SCOPE_KEY, Visit, pseudonym
 from ui.gate.seal import Seal
 
@@ -25,10 +29,11 @@ LOGIN_PATH = "/login"
 
 
 class Door:
-    """Leaves a `Visit` in the scope of each request."""
+    """Leaves a `Visit` in the scope of each request. What another page makes a browser send is refused, and files of
+    those whom the gate would let ask nothing."""
 
-    def __init__(self, app: ASGIApp, seal: Seal, login: Login | None = None):
-        self._app, self._seal, self._login = app, seal, login
+    def __init__(self, app: ASGIApp, seal: Seal, gate: Gate, login: Login | None = None):
+        self._app, self._seal, self._gate, self._login = app, seal, gate, login
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -36,13 +41,28 @@ class Door:
             return
         request = Request(scope)
         name = self._login.name_of(request) if self._login else ""
-        if self._login and not name and not (self._login.own and scope["path"] == LOGIN_PATH):
+        to_login = bool(self._login and self._login.own and scope["path"] == LOGIN_PATH)
+        if self._login and not name and not to_login:
             await self._turned_away(request)(scope, receive, send)
             return
         address = scope["client"][0] if scope.get("client") else ""
         person = pseudonym(self._seal, name=name, address=address)
-        scope[SCOPE_KEY] = Visit(person, name, request.cookies.get(terms.COOKIE, ""))
+        visit = Visit(person, name, request.cookies.get(terms.COOKIE, ""))
+        if problem := "" if to_login else self._objection(request, visit):  # the login has a page to say so
+            await JSONResponse({"detail": problem}, 403, {"Cache-Control": "no-store"})(scope, receive, send)
+            return
+        scope[SCOPE_KEY] = visit
         await self._app(scope, receive, send)
+
+    def _objection(self, request: Request, visit: Visit) -> str:
+        if foreign(request):
+            return "this did not come from the page"
+        if is_upload(request.scope):
+            try:
+                self._gate.greet(visit)
+            except QueuechatError as error:
+                return error.message
+        return ""
 
     def _turned_away(self, request: Request) -> Response:
         if self._login and self._login.own and request.url.path == "/" and request.method in ("GET", "HEAD"):
@@ -77,6 +97,7 @@ class Porch:
             address = ipaddress.ip_address(peer)
         except ValueError:
             return False
+        address = getattr(address, "ipv4_mapped", None) or address  # what an IPv6 socket calls ::ffff:10.0.0.1
         return any(address in network for network in self._networks)
 
     def _notice(self, peer: str, scope: Scope) -> None:

@@ -34,6 +34,18 @@ class Gate:
         self._moderation = moderation
         self._known = known or bool(rpm or terms)
 
+    def greet(self, visit: Visit) -> None:
+        """Look at who comes, before any work is done for them. Whoever is not let in here is not admitted either.
+
+        Raises:
+            PermissionDenied: nobody knows who asks.
+            TermsNotAccepted: the terms of use come first.
+        """
+        if self._known and not visit.person:
+            raise PermissionDenied("nobody knows who asks: reload the page")
+        if self._terms and visit.terms != self._terms.hash:
+            raise TermsNotAccepted("accept the terms of use before you ask")
+
     async def admit(self, visit: Visit, job: Job) -> None:
         """Let a question in, with all that a model would read of it.
 
@@ -46,10 +58,7 @@ class Gate:
             ModerationUnavailable: it could not be judged, and must be.
             BusUnavailable: Redis does not answer.
         """
-        if self._known and not visit.person:
-            raise PermissionDenied("nobody knows who asks: reload the page")
-        if self._terms and visit.terms != self._terms.hash:
-            raise TermsNotAccepted("accept the terms of use before you ask")
+        self.greet(visit)
         said = passages_of(job)
         self._limits.check(said)
         if self._rates and visit.person:

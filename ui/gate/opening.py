@@ -16,6 +16,7 @@ from queuechat.errors import Misconfigured
 from queuechat.rates import Rates
 from queuechat.roster import Roster
 from queuechat.settings import Settings
+from ui.gate.bodies import Bodies, rooms_of
 from ui.gate.door import Door, Porch
 from ui.gate.endpoint import Endpoint
 from ui.gate.gate import Gate
@@ -25,8 +26,10 @@ from ui.gate.login import Login, PasswordLogin, ProxyLogin
 from ui.gate.moderation import Moderation, Moderator
 from ui.gate.pages import Pages
 from ui.gate.people import SCOPE_KEY, Visit
+from ui.gate.receipts import Receipts
 from ui.gate.seal import Seal, open_seal
 from ui.gate.terms import read_terms
+from ui.uploads import Uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,9 @@ class Entrance:
 
 
 @contextlib.asynccontextmanager
-async def an_entrance(settings: Settings, bus: Bus, client: Client, roster: Roster) -> AsyncIterator[Entrance]:
+async def an_entrance(
+    settings: Settings, bus: Bus, client: Client, roster: Roster, uploads: Uploads
+) -> AsyncIterator[Entrance]:
     """Raises Misconfigured when what the settings name cannot be used, BusUnavailable when Redis does not answer."""
     seal, rates = await open_seal(bus), Rates(bus)
     login = _login(settings, seal)
@@ -59,7 +64,8 @@ async def an_entrance(settings: Settings, bus: Bus, client: Client, roster: Rost
     header = settings.ui_login_header if isinstance(login, ProxyLogin) else ""
 
     def guarded(app: ASGIApp) -> ASGIApp:
-        return Porch(Door(app, seal, login), settings.ui_proxies, header)
+        inner = Bodies(Receipts(app, uploads), rooms_of(settings))
+        return Porch(Door(inner, seal, gate, login), settings.ui_proxies, header)
 
     try:
         yield Entrance(gate, pages.routes(), guarded, _named if login else None)

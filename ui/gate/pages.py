@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from importlib.resources import files
 from string import Template
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -18,6 +18,7 @@ from queuechat.rates import Rates
 from ui.gate import login, terms
 from ui.gate.door import LOGIN_PATH
 from ui.gate.login import PasswordLogin
+from ui.gate.origin import same_origin
 from ui.gate.people import SCOPE_KEY
 from ui.gate.terms import Terms
 
@@ -76,8 +77,6 @@ class Pages:
         return response
 
     async def log_out(self, request: Request) -> Response:
-        if not same_origin(request):
-            return JSONResponse({"detail": "this did not come from the page"}, 403)
         response = RedirectResponse(LOGIN_PATH[1:], 303)
         response.delete_cookie(login.COOKIE)
         return response
@@ -92,22 +91,11 @@ class Pages:
 
     async def accept_terms(self, request: Request) -> Response:
         """The hash of what was read comes with it: terms that have changed meanwhile are not accepted."""
-        if not same_origin(request):
-            return JSONResponse({"detail": "this did not come from the page"}, 403)
         if self.terms is None or request.query_params.get("hash") != self.terms.hash:
             return JSONResponse({"detail": "these are not the terms any more: reload the page"}, 409)
         response = Response(status_code=204)
         _keep(request, response, terms.COOKIE, self.terms.hash, _YEAR_S)
         return response
-
-
-def same_origin(request: Request) -> bool:
-    """Whether a browser sent this from our own page. Browsers say where from; what is none, may say nothing. No form
-    of another page can set `X-Forwarded-Host`, which a proxy that changes `Host` does."""
-    if site := request.headers.get("sec-fetch-site"):
-        return site in ("same-origin", "none")
-    origin, names = request.headers.get("origin"), ("host", "x-forwarded-host")
-    return origin is None or urlsplit(origin).netloc in {request.headers.get(name) for name in names}
 
 
 async def _read_form(request: Request) -> tuple[str, str] | None:

@@ -17,31 +17,69 @@ from queuechat.errors import InvalidImage, InvalidRequest
 from ui import wording
 from ui.talk.exchange import TextFile
 
+TEXTS = 16  #: text files of a question
 EDGE = 1024  #: pixels of an image's longest edge, as models are shown it
 _LOSSLESS = 192 << 10  # bytes up to which a PNG is kept as one: drawings stay sharp, photographs become JPEG
 _QUALITY = 87
 
 
 def attached(paths: Sequence[Path], limits: Limits, text_limit: int) -> tuple[tuple[str, ...], tuple[TextFile, ...]]:
-    """The images as data: URLs, and the texts.
+    """The images as data: URLs, and the texts. A file that is named twice is one; no image is decoded before all files
+    are known to be within the limits.
 
     Raises:
         InvalidImage: an image is over a limit or cannot be read.
-        InvalidRequest: a file is neither image nor text, or the texts are too long.
+        InvalidRequest: a file is gone, too large, neither image nor text; or they are too many, or the texts too long.
     """
-    images: list[str] = []
+    pictures: list[tuple[str, bytes]] = []
     texts: list[TextFile] = []
-    for path in paths:
-        raw = path.read_bytes()
+    for path in weighed(paths, limits, text_limit):
+        raw = _read(path)
         text = _text_of(raw)
         if text is None:
-            images.append(_picture(raw, path.name, limits))
+            pictures.append((path.name, raw))
+            _refuse_unfit(pictures, limits)
         else:
             texts.append(TextFile(path.name, text))
             _refuse_long(texts, text_limit)
-    if len(images) > limits.count:
-        raise InvalidImage(wording.too_many_images(len(images), limits.count), param="images")
-    return tuple(images), tuple(texts)
+    return tuple(shrunk(raw, name) for name, raw in pictures), tuple(texts)
+
+
+def weighed(paths: Sequence[Path], limits: Limits, text_limit: int) -> list[Path]:
+    """Each of the files once. Nothing is read.
+
+    Raises:
+        InvalidRequest: they are too many, or one is too large or gone.
+    """
+    files = list(dict.fromkeys(paths))
+    if len(files) > limits.count + TEXTS:
+        raise InvalidRequest(wording.too_many_files(len(files), limits.count, TEXTS), param="files")
+    largest = max(limits.bytes, text_limit)
+    for file in files:
+        if (size := _size(file)) > largest:
+            told = (
+                f"`{file.name}` has {wording.size(size)}, and a file may have {wording.size(largest)}: make it smaller"
+            )
+            raise InvalidRequest(told, param="files")
+    return files
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        raise _gone(path) from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        raise _gone(path) from None
+
+
+def _gone(path: Path) -> InvalidRequest:
+    return InvalidRequest(f"`{path.name}` is no longer here: attach it again", param="files")
 
 
 def _text_of(raw: bytes) -> str | None:
@@ -65,14 +103,17 @@ def _refuse_long(texts: Sequence[TextFile], limit: int) -> None:
         )
 
 
-def _picture(raw: bytes, name: str, limits: Limits) -> str:
+def _refuse_unfit(pictures: Sequence[tuple[str, bytes]], limits: Limits) -> None:
+    """Judges the last by its header."""
+    name, raw = pictures[-1]
     if not _is_image(raw):
         raise InvalidRequest(
             f"`{name}` is neither text in UTF-8 nor a PNG, JPEG, WebP or GIF image: nothing else can be read",
             param="files",
         )
+    if len(pictures) > limits.count:
+        raise InvalidImage(wording.too_many_images(limits.count), param="images")
     check(raw, name, limits)
-    return shrunk(raw, name)
 
 
 def _is_image(raw: bytes) -> bool:
@@ -88,8 +129,8 @@ def shrunk(raw: bytes, name: str) -> str:
     """
     try:
         with Image.open(BytesIO(raw), formats=FORMATS) as opened:
+            opened.thumbnail((EDGE, EDGE))  # before all else: a JPEG is then decoded at about that size
             image = ImageOps.exif_transpose(opened)
-            image.thumbnail((EDGE, EDGE))
             image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     except Exception:  # decoders meet hostile files with whatever goes wrong in them
         raise InvalidImage(f"`{name}` is damaged: save it anew", param="images") from None

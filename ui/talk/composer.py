@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from ui import uploads
 from ui.desk import Desk
-from ui.talk.attaching import attached
+from ui.gate.people import Visit
+from ui.talk.attaching import weighed
 from ui.talk.exchange import Exchange
 
 _PASTE = 20_000  # characters that are pasted as they are; more become a file
@@ -35,18 +34,24 @@ def composer(elem_id: str, *, label: str, placeholder: str, autofocus: bool = Fa
     )
 
 
-async def question_of(desk: Desk, typed: dict[str, Any]) -> Exchange | None:
+async def question_of(desk: Desk, typed: dict[str, Any], visit: Visit) -> Exchange | None:
     """What was typed and attached; None when that is nothing. The files are read, and gone, whatever comes of them.
+    Those of somebody who may not ask are not read.
 
     Raises:
         InvalidRequest: a file cannot be read, or is over a limit.
+        PermissionDenied, TermsNotAccepted: the gate lets them ask nothing.
     """
     text, paths = typed["text"].strip(), [Path(path) for path in typed["files"]]
+    if not paths:
+        return Exchange(text) if text else None
     try:
-        images, texts = await asyncio.to_thread(attached, paths, desk.limits, desk.text_limit)
+        desk.gate.greet(visit)
+        weighed(paths, desk.limits, desk.text_limit)
+        images, texts = await desk.reader.read(visit.person, paths, desk.limits, desk.text_limit)
     finally:
-        uploads.discard(paths)
-    return Exchange(text, images=images, files=texts) if text or paths else None
+        desk.uploads.discard(visit.person, paths)
+    return Exchange(text, images=images, files=texts)
 
 
 def typed_again(text: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,14 +24,17 @@ class Site:
     url: str
     http: httpx.AsyncClient
 
-    async def ask(self, text: str, kept: Any = None, model: str = "m", **headers: str) -> str:
+    async def ask(
+        self, text: str, kept: Any = None, model: str = "m", *, files: Sequence[str] = (), **headers: str
+    ) -> str:
         """Send a question past the page, straight to what its box would call; all that comes back, as JSON."""
         config = (await self.http.get("/config", headers=headers)).raise_for_status().json()
         parts = {part["id"]: part["props"] for part in config["components"]}
         (box,) = (id for id, props in parts.items() if props.get("elem_id") == "qc-box")
         (call,) = (one for one in config["dependencies"] if [box, "submit"] in [list(t) for t in one["targets"]])
         shelf = {"id": "x", "exchanges": kept or []}
-        data = [{"text": text, "files": []}, shelf, model, *(parts[id].get("value") for id in call["inputs"][3:])]
+        attached = [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in files]
+        data = [{"text": text, "files": attached}, shelf, model, *(parts[id].get("value") for id in call["inputs"][3:])]
         session = secrets.token_hex(8)
         body = {"data": data, "fn_index": call["id"], "session_hash": session, "trigger_id": box}
         joined = await self.http.post("/gradio_api/queue/join", json=body, headers=headers)

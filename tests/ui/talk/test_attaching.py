@@ -11,7 +11,7 @@ from PIL import Image
 
 from queuechat.dialects.pictures import Limits
 from queuechat.errors import InvalidImage, InvalidRequest
-from ui.talk.attaching import attached
+from ui.talk.attaching import TEXTS, attached, weighed
 from ui.talk.exchange import TextFile
 
 
@@ -76,8 +76,41 @@ def test_what_cannot_be_read_is_refused_by_its_name(
 
 def test_a_damaged_image_and_one_too_many_are_refused(tmp_path: Path) -> None:
     path = photograph(tmp_path)
-    with pytest.raises(InvalidImage, match="2 images, and a question may have 1"):
-        attached([path, path], Limits(count=1), 1000)
+    second = kept(tmp_path, "second.jpg", path.read_bytes())
+    with pytest.raises(InvalidImage, match="A question may have 1 image, and these are more"):
+        attached([path, second], Limits(count=1), 1000)
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(InvalidImage, match=r"`holiday\.txt` is damaged"):
         attached([path], Limits(), 1000)
+
+
+def test_no_image_is_decoded_before_all_files_are_counted_and_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+
+    def shrunk(raw: bytes, name: str) -> str:
+        decoded.append(name)
+        return "data:"
+
+    monkeypatch.setattr("ui.talk.attaching.shrunk", shrunk)
+    picture, text = photograph(tmp_path, (30, 15)), kept(tmp_path, "a.txt", b"words")
+    others = [kept(tmp_path, f"{number}.jpg", picture.read_bytes()) for number in range(2)]
+    for late in ([*others], [kept(tmp_path, "x.bin", b"\0")], [kept(tmp_path, "long.txt", b"x" * 1001)]):
+        with pytest.raises(InvalidRequest):
+            attached([picture, text, *late], Limits(count=2), 1000)
+    with pytest.raises(InvalidRequest, match="is no longer here: attach it again"):
+        attached([picture, tmp_path / "gone.jpg"], Limits(), 1000)
+    assert decoded == []
+    attached([picture] * 100, Limits(count=2), 1000)
+    assert decoded == ["holiday.txt"]
+
+
+def test_files_are_counted_and_weighed_without_reading_them(tmp_path: Path) -> None:
+    many = [tmp_path / f"{number}.jpg" for number in range(8 + TEXTS + 1)]  # none is there
+    with pytest.raises(InvalidRequest, match=r"25 files, and a question may have 8 images and 16 text files"):
+        weighed(many, Limits(), 1000)
+    large = kept(tmp_path, "large.jpg", b"x" * 2001)
+    with pytest.raises(InvalidRequest, match=r"`large.jpg` has 2.0 kB, and a file may have 2.0 kB"):
+        weighed([large], Limits(bytes=2000), 1000)
+    assert weighed([large, large], Limits(bytes=2001), 1000) == [large]
