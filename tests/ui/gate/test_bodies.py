@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from gradio import processing_utils
 
 from queuechat.bus import Bus
 from tests.ui.gate.page import Site, a_site
@@ -37,6 +38,25 @@ async def test_another_page_can_make_a_browser_send_nothing(url: str, bus: Bus) 
             assert (await upload(site, **own)).status_code == 200
         proxied = {"origin": "https://chat.example", "x-forwarded-host": "chat.example"}
         assert "You said: hello" in await site.ask("hello", **proxied)
+
+
+async def test_no_file_is_fetched_from_where_a_caller_says(url: str, bus: Bus) -> None:
+    asked: list[bytes] = []
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.read(100))
+        writer.close()
+
+    elsewhere = await asyncio.start_server(hear, "127.0.0.1", 0)
+    address = f"http://127.0.0.1:{elsewhere.sockets[0].getsockname()[1]}/a.txt"
+    async with Scribe(bus, "m") as scribe, a_site(url) as site:
+        said = await site.ask("read this", files=[address])
+        assert "You said" not in str(said)
+        assert scribe.jobs == []
+        with pytest.raises(ValueError, match="not fetched"):
+            await processing_utils.async_ssrf_protected_download(address, "")
+    elsewhere.close()
+    assert asked == []
 
 
 async def test_files_are_taken_of_those_who_have_accepted_the_terms(url: str, tmp_path: Path) -> None:
