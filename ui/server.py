@@ -28,7 +28,8 @@ from ui.board import Board
 from ui.desk import Desk
 from ui.gate.opening import Entrance, an_entrance
 from ui.headers import Headers
-from ui.uploads import Uploads, fetch_nothing, private_folder
+from ui.patches import patch
+from ui.uploads import Uploads, private_folder
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ async def serve(settings: Settings, redis_url: str, stop: asyncio.Event) -> None
     with _listen(settings.host, settings.ui_port) as listener:
         async with _desk(settings, redis_url) as (desk, entrance):
             private_folder()
-            fetch_nothing()
+            patch()
             blocks, options = build_app(desk), mount_options(max(settings.image_limit, settings.text_limit))
             beside = Starlette(routes=entrance.routes)
             app = gr.mount_gradio_app(beside, blocks, "/", auth_dependency=entrance.known, **options)

@@ -16,9 +16,6 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from gradio import processing_utils
-from gradio_client import utils as client_utils
-
 STALE_S = 1800  #: after which a file that was uploaded and never sent is deleted
 _LEAST = 64 << 10  # bytes that a file counts as: small ones are bounded by their number
 
@@ -30,20 +27,6 @@ def private_folder() -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     return folder
-
-
-def fetch_nothing() -> None:
-    """Gradio fetches a file that an input names by an address, before any handler is asked. Here it ends with an error:
-    nobody has this server ask another."""
-
-    async def refused(url: str, cache_dir: str) -> str:
-        raise ValueError("files are attached, not fetched")
-
-    processing_utils.async_ssrf_protected_download = refused
-    processing_utils.ssrf_protected_download = lambda url, cache_dir: client_utils.synchronize_async(
-        refused, url, cache_dir
-    )
-    processing_utils.save_url_to_cache = processing_utils.ssrf_protected_download
 
 
 class Uploads:
