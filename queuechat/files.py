@@ -15,6 +15,7 @@ import orjson
 
 from queuechat import keys
 from queuechat.bus import Bus
+from queuechat.disk import sync_folder
 from queuechat.errors import FileMissing
 from queuechat.pages import Page, read_page
 
@@ -101,7 +102,7 @@ class Directory:
         except BaseException:
             half.unlink(missing_ok=True)
             raise
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
         return length
 
     def open(self, id: str) -> BinaryIO:
@@ -138,15 +139,6 @@ def _age(path: Path) -> float:
         return path.stat().st_mtime
     except FileNotFoundError:
         return time.time()
-
-
-def _sync_folder(folder: Path) -> None:
-    """A new name is on the disk only when its folder is."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def new_file_id() -> str:

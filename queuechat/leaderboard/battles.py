@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
+from queuechat.disk import write_whole
 from queuechat.errors import InvalidRequest
-from queuechat.leaderboard.disk import write_whole
 
 
 class Winner(StrEnum):

@@ -13,8 +13,8 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
+from queuechat.disk import write_whole
 from queuechat.errors import InvalidRequest
-from queuechat.leaderboard.disk import write_whole
 
 CONFIDENCE = 0.95
 VERSION = 1

@@ -18,6 +18,7 @@ from typing import BinaryIO
 import orjson
 
 from queuechat.backlog import Entry
+from queuechat.disk import sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class Logbook:
             file.flush()
             os.fsync(file.fileno())
         if last is None:
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
 
 
 def _line(entry: Entry) -> bytes:
@@ -118,12 +119,3 @@ def _ids(file: BinaryIO) -> set[str]:
     """Those of all lines that came from Redis."""
     file.seek(0)
     return {match[1].decode() for raw in file if (match := _ENTRY.search(raw))}
-
-
-def _sync_folder(folder: Path) -> None:
-    """A new file is there after a crash only when its folder is on the disk as well."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
