@@ -86,16 +86,30 @@ async def ready(page: Page) -> None:
 
 
 @pytest.fixture
-async def open_page(browser: Browser, address: str, scribe: Scribe) -> AsyncIterator[NewPage]:
-    """Opens pages of separate users; at the end, none of them may have asked another machine for anything."""
+async def new_page(browser: Browser) -> AsyncIterator[NewPage]:
+    """Makes pages of separate users; at the end, none of them may have asked another machine for anything."""
     hosts: set[str | None] = set()
     contexts = []
 
-    async def opened(width: int = 1280, height: int = 800, scheme: str = "light", query: str = "") -> Page:
+    async def made(width: int = 1280, height: int = 800, scheme: str = "light") -> Page:
         context = await browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
         contexts.append(context)
         page = await context.new_page()
         page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
+        return page
+
+    yield made
+    for context in contexts:
+        await context.close()
+    assert hosts <= {"127.0.0.1", None}
+
+
+@pytest.fixture
+async def open_page(new_page: NewPage, address: str, scribe: Scribe) -> NewPage:
+    """Opens the chat, or what the address asks for."""
+
+    async def opened(width: int = 1280, height: int = 800, scheme: str = "light", query: str = "") -> Page:
+        page = await new_page(width, height, scheme)
         await page.goto(address + query)
         if query:  # maybe of another tab than the chat
             await page.locator("#qc-tabs [role=tab]").first.wait_for()
@@ -103,10 +117,7 @@ async def open_page(browser: Browser, address: str, scribe: Scribe) -> AsyncIter
         await ready(page)
         return page
 
-    yield opened
-    for context in contexts:
-        await context.close()
-    assert hosts <= {"127.0.0.1", None}
+    return opened
 
 
 RIVALS = ("secret-ant", "secret-bee")
@@ -124,21 +135,13 @@ async def rivals(address: str, redis_url: str) -> AsyncIterator[tuple[Scribe, Sc
 
 
 @pytest.fixture
-async def open_tab(browser: Browser, address: str, rivals: tuple[Scribe, Scribe]) -> AsyncIterator[NewPage]:
-    """Opens a tab of duels for separate users; none of their pages may ask another machine for anything."""
-    hosts: set[str | None] = set()
-    contexts = []
+async def open_tab(new_page: NewPage, address: str, rivals: tuple[Scribe, Scribe]) -> NewPage:
+    """Opens a tab of duels."""
 
     async def opened(tab: str, width: int = 1280, height: int = 800, scheme: str = "light") -> Page:
-        context = await browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
-        contexts.append(context)
-        page = await context.new_page()
-        page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
+        page = await new_page(width, height, scheme)
         await page.goto(f"{address}?{tab}")
         await page.wait_for_function("document.querySelector('#qc-status')?.textContent.includes('2 models')")
         return page
 
-    yield opened
-    for context in contexts:
-        await context.close()
-    assert hosts <= {"127.0.0.1", None}
+    return opened
