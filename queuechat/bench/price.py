@@ -29,8 +29,9 @@ class Price:
 
     @property
     def ratio(self) -> float:
-        """Through the queue by bare, medians of the rounds: 1 is a queue that costs nothing."""
-        return median(self.queued) / median(self.bare)
+        """Through the queue by bare, the median of the rounds: 1 is a queue that costs nothing. What slows a machine
+        for a while slows both runs of a round."""
+        return median(queued / bare for bare, queued in zip(self.bare, self.queued, strict=True))
 
     def document(self) -> dict[str, Any]:
         medians = {"bare": median(self.bare), "queued": median(self.queued)}

@@ -15,10 +15,10 @@ async def test_an_engine_is_driven_alone_and_behind_a_queue_in_turn(cli: Cli) ->
     found = await cli.json(
         *("bench", "price", "--model", "echo", "-n", "8", "-c", "4", "--output-len", "16", "--rounds", "2")
     )
-    rounds, medians = found["rounds"], found["output_throughput"]
+    rounds = found["rounds"]
     assert [len(rounds[name]) for name in ("bare", "queued")] == [2, 2]
     assert all(value > 0 for row in rounds.values() for value in row)
-    assert found["ratio"] == pytest.approx(medians["queued"] / medians["bare"])
+    assert found["ratio"] == Price(rounds["bare"], rounds["queued"]).ratio > 0
 
 
 async def test_what_an_engine_alone_does_is_bounded_by_its_own_speed() -> None:
@@ -32,5 +32,5 @@ async def test_an_engine_that_cannot_be_built_is_told_of() -> None:
             pass
 
 
-def test_the_price_is_a_ratio_of_medians() -> None:
-    assert Price([100, 50, 200], [90, 99, 300]).ratio == pytest.approx(0.99)
+def test_the_price_is_the_median_of_the_rounds() -> None:
+    assert Price([100, 50, 200], [99, 40, 300]).ratio == pytest.approx(0.99)
