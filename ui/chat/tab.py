@@ -187,6 +187,10 @@ class _ChatTab:
         place = view.place_of(conversation, liked.index)
         if place is None or not conversation[place].answer or liked.liked == "":
             return ""
+        try:
+            await self._desk.gate.hear(visit_of(request))
+        except QueuechatError as error:
+            return view.hint(wording.notice_of(error, ""))
         event = {True: Event.UPVOTE, False: Event.DOWNVOTE}.get(liked.liked, Event.FLAG)
         talk = recording.Talk(shelf.name_of(kept), conversation[: place + 1], person_of(request))
         recorded = await recording.judged(self._desk.client.bus, talk, event)

@@ -61,11 +61,23 @@ class Gate:
         self.greet(visit)
         said = passages_of(job)
         self._limits.check(said)
-        if self._rates and visit.person:
-            await self._rates.ask(visit.person, visit.id, self._rpm)
+        await self._count(visit)
         if self._moderation:
             async with visit.turn:  # the sides of a battle: what is judged for one is known for the other
                 await self._moderation.check(said, visit.person)
+
+    async def hear(self, visit: Visit) -> None:
+        """Let in what somebody thinks of an answer; it counts as a question.
+
+        Raises:
+            PermissionDenied, TermsNotAccepted, RateLimited, BusUnavailable: as `admit` does.
+        """
+        self.greet(visit)
+        await self._count(visit)
+
+    async def _count(self, visit: Visit) -> None:
+        if self._rates and visit.person:
+            await self._rates.ask(visit.person, visit.id, self._rpm)
 
     async def close(self) -> None:
         if self._moderation:

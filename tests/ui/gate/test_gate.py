@@ -73,6 +73,16 @@ async def test_a_battle_is_one_question(bus: Bus) -> None:
         await gate.admit(Visit("ann"), said("hello"))
 
 
+async def test_what_somebody_thinks_of_answers_counts_as_questions_do(bus: Bus) -> None:
+    gate = Gate(Rates(bus), rpm=2)
+    await gate.admit(Visit("ann"), said("hello"))
+    await gate.hear(Visit("ann"))
+    with pytest.raises(RateLimited):
+        await gate.hear(Visit("ann"))
+    with pytest.raises(PermissionDenied):
+        await gate.hear(STRANGER)
+
+
 async def test_what_is_too_long_costs_no_question(bus: Bus) -> None:
     gate = Gate(Rates(bus), rpm=1, limits=Limits(question=3))
     for _ in range(3):
