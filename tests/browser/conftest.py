@@ -63,7 +63,8 @@ async def address(redis_url: str) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def scribe(address: str, redis_url: str) -> AsyncIterator[Scribe]:
-    bus = await Bus(f"{redis_url}/6").open()
+    # Patient: the page lives on this loop too, and holds it up for seconds when it is first drawn.
+    bus = await Bus(f"{redis_url}/6", patience_s=60).open()
     await bus.connection.command("FLUSHDB")  # nothing of the test before
     async with Scribe(bus, "smollm2", script=script, rate=80) as worker:
         yield worker
@@ -177,7 +178,7 @@ RIVALS = ("secret-ant", "secret-bee")
 @pytest.fixture
 async def rivals(address: str, redis_url: str) -> AsyncIterator[tuple[Scribe, Scribe]]:
     """Two models with a worker each, and no others."""
-    bus = await Bus(f"{redis_url}/6").open()
+    bus = await Bus(f"{redis_url}/6", patience_s=60).open()
     await bus.connection.command("FLUSHDB")
     ant, bee = (Scribe(bus, name, script=script, rate=80) for name in RIVALS)
     async with ant, bee:

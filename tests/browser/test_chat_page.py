@@ -140,7 +140,7 @@ async def edit(page: Page, number: int, text: str) -> None:
 
 
 async def test_thoughts_are_open_while_they_last_and_folded_after(open_page: NewPage, redis_url: str) -> None:
-    bus = await Bus(f"{redis_url}/6").open()
+    bus = await Bus(f"{redis_url}/6", patience_s=60).open()
     page = await open_page()
     said = f"<think> Let me see. {'Well. ' * 400}</think> It is **two**."
     async with Scribe(bus, "thinker", script=lambda _: said, rate=20, reasoning="think") as thinker:

@@ -34,7 +34,7 @@ Be **kind**, and send nothing secret: what you ask and what you vote is kept.
 @contextlib.asynccontextmanager
 async def a_page(browser: Browser, redis_url: str, **settings: Any) -> AsyncIterator[Page]:
     """A browser of its own at a page of its own, whose worker answers."""
-    bus = await Bus(f"{redis_url}/8").open()
+    bus = await Bus(f"{redis_url}/8", patience_s=60).open()
     await bus.connection.command("FLUSHDB")
     context = await browser.new_context()
     async with Scribe(bus, "smollm2"), a_site(f"{redis_url}/8", **settings) as site:
