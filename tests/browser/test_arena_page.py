@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
 from queuechat.protocol import Failure
-from tests.browser.conftest import RIVALS, NewPage, script
+from tests.browser.conftest import RIVALS, NewPage, script, through
 from tests.browser.duels import Ring, lines
 from tests.service.page import Page as Visitor
 from tests.ui.scribe import Scribe
@@ -236,25 +236,16 @@ async def test_with_one_model_the_page_says_what_to_do(open_tab: NewPage, rivals
     await expect(ring.page.locator("#qc-arena-box textarea")).to_have_value("anybody there?")
 
 
-@pytest.mark.parametrize(
-    ("width", "height", "scheme"), [(1280, 800, "light"), (1280, 800, "dark"), (390, 844, "light")]
-)
-async def test_the_arena_fits_its_window(
-    open_tab: NewPage, rivals: Rivals, width: int, height: int, scheme: str
-) -> None:
+async def test_the_arena_fits_every_window(open_tab: NewPage, rivals: Rivals) -> None:
     rivals[1].script = lambda job: TERSE
-    page = await open_tab("arena", width, height, scheme)
+    page = await open_tab("arena")
     ring = Ring(page, "arena")
     await ring.fought("What is the difference between latency and throughput?")
-    assert await fits(page)
-    await expect(ring.sides[1].locator(".qc-head")).to_be_in_viewport()
-    await expect(ring.vote("Both are bad")).to_be_in_viewport(ratio=1)
-    if folder := os.environ.get("QUEUECHAT_SCREENSHOTS"):
-        await page.screenshot(path=Path(folder) / f"arena-{width}-{scheme}.png")
-
-
-async def fits(page: Page) -> bool:
-    return bool(await page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+    async for window in through(page):
+        await expect(ring.sides[1].locator(".qc-head")).to_be_in_viewport()
+        await expect(ring.vote("Both are bad")).to_be_in_viewport(ratio=1)
+        if folder := os.environ.get("QUEUECHAT_SCREENSHOTS"):
+            await page.screenshot(path=Path(folder) / f"arena-{window}.png")
 
 
 async def until_idle(rivals: Rivals) -> None:

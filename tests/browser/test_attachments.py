@@ -30,7 +30,7 @@ NOISE = FilePayload(name="noise.bin", mimeType="application/octet-stream", buffe
 
 @pytest.fixture
 async def viewer(scribe: Scribe, redis_url: str) -> AsyncIterator[Scribe]:
-    bus = await Bus(f"{redis_url}/6").open()
+    bus = await Bus(f"{redis_url}/6", patience_s=60).open()
     async with Scribe(bus, "viewer", script=lambda _: WORDS, vision=True) as worker:
         yield worker
     await bus.close()

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Locator, expect
 
-from tests.browser.conftest import RIVALS, NewPage
+from tests.browser.conftest import RIVALS, NewPage, through
 from tests.browser.duels import Ring, lines
-from tests.browser.test_arena_page import TERSE, fits
+from tests.browser.test_arena_page import TERSE
 from tests.ui.scribe import Scribe
 
 pytestmark = pytest.mark.browser
@@ -23,9 +23,9 @@ def chosen(ring: Ring, letter: str) -> Locator:
     return ring.page.locator(f"#qc-beside-model-{letter} input")
 
 
-async def opened(open_tab: NewPage, *size: object) -> Ring:
+async def opened(open_tab: NewPage) -> Ring:
     """The tab, once it has two models chosen."""
-    ring = Ring(await open_tab("compare", *size), "beside")
+    ring = Ring(await open_tab("compare"), "beside")
     await expect(chosen(ring, "a")).to_have_value(RIVALS[0])
     await expect(chosen(ring, "b")).to_have_value(RIVALS[1])
     return ring
@@ -106,13 +106,13 @@ async def test_the_conversation_is_shared_with_its_names(open_tab: NewPage) -> N
     assert (await downloading.value).suggested_filename == "queuechat-beside.png"
 
 
-@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
-async def test_the_tab_fits_its_window(open_tab: NewPage, rivals: Rivals, width: int, height: int) -> None:
+async def test_the_tab_fits_every_window_before_and_after_answers(open_tab: NewPage, rivals: Rivals) -> None:
     rivals[1].script = lambda job: TERSE
-    ring = await opened(open_tab, width, height)
-    assert await fits(ring.page)
+    ring = await opened(open_tab)
+    async for _ in through(ring.page):
+        pass
     await ring.fought("What is the difference between latency and throughput?")
-    assert await fits(ring.page)
-    await expect(ring.vote("Both are bad")).to_be_in_viewport(ratio=1)
-    if folder := os.environ.get("QUEUECHAT_SCREENSHOTS"):
-        await ring.page.screenshot(path=Path(folder) / f"beside-{width}-light.png")
+    async for window in through(ring.page):
+        await expect(ring.vote("Both are bad")).to_be_in_viewport(ratio=1)
+        if folder := os.environ.get("QUEUECHAT_SCREENSHOTS"):
+            await ring.page.screenshot(path=Path(folder) / f"beside-{window}.png")

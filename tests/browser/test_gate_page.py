@@ -13,13 +13,14 @@ from playwright.async_api import Browser, Page, expect
 
 from queuechat.accounts import add_person
 from queuechat.bus import Bus
-from tests.browser.conftest import ready
+from tests.browser.conftest import ready, resize, through
 from tests.browser.test_chat_page import ask, settled
 from tests.ui.gate.page import a_site
 from tests.ui.scribe import Scribe
 
 pytestmark = pytest.mark.browser
 
+EXTREMES = ((1280, 800, "light"), (390, 800, "dark"))
 TERMS = """\
 Be **kind**, and send nothing secret: what you ask and what you vote is kept.
 
@@ -31,15 +32,14 @@ Be **kind**, and send nothing secret: what you ask and what you vote is kept.
 
 
 @contextlib.asynccontextmanager
-async def a_page(
-    browser: Browser, redis_url: str, *, width: int = 1280, scheme: str = "light", **settings: Any
-) -> AsyncIterator[Page]:
+async def a_page(browser: Browser, redis_url: str, **settings: Any) -> AsyncIterator[Page]:
     """A browser of its own at a page of its own, whose worker answers."""
-    bus = await Bus(f"{redis_url}/8").open()
+    bus = await Bus(f"{redis_url}/8", patience_s=60).open()
     await bus.connection.command("FLUSHDB")
-    context = await browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    context = await browser.new_context()
     async with Scribe(bus, "smollm2"), a_site(f"{redis_url}/8", **settings) as site:
         page = await context.new_page()
+        await resize(page, EXTREMES[0])
         await page.goto(site.url)
         yield page
         await context.close()
@@ -51,43 +51,44 @@ async def photograph(page: Page, name: str) -> None:
         await page.screenshot(path=Path(folder) / f"{name}.png")
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-async def test_somebody_logs_in_asks_and_logs_out(
-    browser: Browser, redis_url: str, tmp_path: Path, width: int, scheme: str
-) -> None:
+async def test_somebody_logs_in_asks_and_logs_out(browser: Browser, redis_url: str, tmp_path: Path) -> None:
     add_person(tmp_path / "people", "ann", "correct horse")
     rules = {"ui_login": "password", "people_file": tmp_path / "people"}
-    async with a_page(browser, redis_url, width=width, scheme=scheme, **rules) as page:
+    async with a_page(browser, redis_url, **rules) as page:
         await page.get_by_label("Name").fill("ann")
         await page.get_by_label("Password").fill("wrong horse")
         await page.get_by_role("button", name="Log in").click()
         await expect(page.get_by_role("alert")).to_have_text("Name or password is wrong.")
         await expect(page.get_by_label("Name")).to_have_value("ann")
-        await photograph(page, f"login-{width}-{scheme}")
+        for window in EXTREMES:
+            await resize(page, window)
+            await page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+            await photograph(page, f"login-{window[0]}-{window[2]}")
         await page.get_by_label("Password").fill("correct horse")
         await page.get_by_label("Password").press("Enter")
         await ready(page)
         await ask(page, "good morning")
         await settled(page, 1)
         await expect(page.locator(".bot.message")).to_contain_text("You said: good morning")
-        await photograph(page, f"logged-in-{width}-{scheme}")
-        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        async for name in through(page, EXTREMES):
+            await photograph(page, f"logged-in-{name}")
         await page.get_by_role("button", name="Log out").click()
         await expect(page.get_by_role("button", name="Log in")).to_be_visible()
         assert page.url.endswith("/login")
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 async def test_terms_are_accepted_once_before_the_first_question(
-    browser: Browser, redis_url: str, tmp_path: Path, width: int, scheme: str
+    browser: Browser, redis_url: str, tmp_path: Path
 ) -> None:
     terms = tmp_path / "terms.md"
     terms.write_text(TERMS)
-    async with a_page(browser, redis_url, width=width, scheme=scheme, ui_terms=terms) as page:
+    async with a_page(browser, redis_url, ui_terms=terms) as page:
         dialog = page.get_by_role("dialog", name="Terms of use")
         await expect(dialog.locator("strong")).to_have_text("kind")
         await ready(page)
-        await photograph(page, f"terms-{width}-{scheme}")
+        async for name in through(page, EXTREMES):
+            await expect(dialog.get_by_role("button", name="Accept")).to_be_in_viewport(ratio=1)
+            await photograph(page, f"terms-{name}")
         await dialog.get_by_role("button", name="Not now").click()
         await expect(dialog).to_be_hidden()
         await page.locator("#qc-box textarea").click()

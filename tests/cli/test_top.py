@@ -56,7 +56,7 @@ def models_on(lines: list[str], *names: str) -> list[str]:
 
 
 async def test_it_shows_models_workers_and_jobs_and_quits(url: str, bus: Bus, workers: Workers, tmp_path: Path) -> None:
-    await workers.start("echo", "slow", "--echo-rate", "5")
+    await workers.start("echo", "slow", "--echo-rate", "5", QUEUECHAT_DRAIN_S="0")
     (card,) = await workers.of("slow")
     id = await ask(bus, "slow", 500)
     async with Terminal(url, tmp_path, "top") as terminal:

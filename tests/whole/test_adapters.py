@@ -19,6 +19,7 @@ from tests.workers.engines.lora import CONFIGS, greedy, saved_adapter, short_mod
 from workers.models import resolve
 
 PROMPT = [504, 2732, 314]
+TOKENS = 16
 
 
 async def ids_of(client: Client, model: str, count: int, kill: int | None = None) -> list[int]:
@@ -53,15 +54,15 @@ async def test_adapters_are_models_that_answer_alone_in_a_crowd_and_across_a_kil
     assert [worker.adapters for worker in census.workers if worker.model == model] == [[names[n] for n in CONFIGS]]
     (card,) = census.resolve(names["bard"]).workers
 
-    expected = {name: greedy(one, PROMPT, 40) for name, one in merged.items()}
+    expected = {name: greedy(one, PROMPT, TOKENS) for name, one in merged.items()}
     assert len({tuple(ids) for ids in expected.values()}) == 3
     crowd = [name for name in merged for _ in range(2)]
-    assert await ids_of(client, names["pirate"], 40) == expected["pirate"]
-    answers = await asyncio.gather(*(ids_of(client, names[name], 40) for name in crowd))
+    assert await ids_of(client, names["pirate"], TOKENS) == expected["pirate"]
+    answers = await asyncio.gather(*(ids_of(client, names[name], TOKENS) for name in crowd))
     assert answers == [expected[name] for name in crowd]
 
     answers = await asyncio.gather(
-        *(ids_of(client, names[name], 40, card.pid if n == 0 else None) for n, name in enumerate(crowd))
+        *(ids_of(client, names[name], TOKENS, card.pid if n == 0 else None) for n, name in enumerate(crowd))
     )
     assert answers == [expected[name] for name in crowd]
     assert [worker.restarts for worker in await workers.of(names["bard"])] == [1]

@@ -53,13 +53,13 @@ async def test_a_worker_sees_what_a_client_shows(redis_url: str, workers: Worker
 
 async def survives(site: Site, workers: Workers, model: str) -> None:
     """An answer whose engine is killed in its middle is the one of an engine that lived."""
-    asked = about(picture("red"), max_tokens=300)
+    asked = about(picture("red"), max_tokens=150)
     undisturbed = await site.sdk.chat.completions.create(model=model, **asked)
     text, pieces = "", 0
     async for chunk in await site.sdk.chat.completions.create(model=model, **asked, stream=True):
         text += chunk.choices[0].delta.content or ""
         pieces += 1
-        if pieces == 20:
+        if pieces == 10:
             (card,) = await workers.of(model)
             os.kill(card.pid, signal.SIGKILL)
     assert text == undisturbed.choices[0].message.content

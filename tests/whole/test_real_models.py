@@ -75,7 +75,7 @@ async def _ready(probe: httpx.AsyncClient, base: str) -> bool:
 both = pytest.mark.parametrize("model", ["small-gguf", "small-torch"])
 
 
-async def told(sdk: AsyncOpenAI, model: str, prompt: str, seed: int, tokens: int = 40) -> str:
+async def told(sdk: AsyncOpenAI, model: str, prompt: str, seed: int, tokens: int = 16) -> str:
     answer = await sdk.chat.completions.create(
         model=model,
         messages=[{"role": "user", "content": prompt}],
@@ -210,11 +210,11 @@ async def test_a_seeded_answer_is_the_same_alone_and_among_eight_others(sdk: Asy
 async def test_an_answer_is_the_same_although_its_engine_was_killed_in_the_middle(
     sdk: AsyncOpenAI, shared_bus: Bus
 ) -> None:
-    undisturbed = await told(sdk, "small", FOX, seed=5, tokens=60)
+    undisturbed = await told(sdk, "small", FOX, seed=5, tokens=40)
     stream = await sdk.chat.completions.create(
         model="small",
         messages=[{"role": "user", "content": FOX}],
-        max_tokens=60,
+        max_tokens=40,
         seed=5,
         temperature=0.8,
         stream=True,
@@ -223,11 +223,12 @@ async def test_an_answer_is_the_same_although_its_engine_was_killed_in_the_middl
     async for chunk in stream:
         text += chunk.choices[0].delta.content or ""
         pieces += 1
-        if pieces == 10:
+        if pieces == 3:
             census = await census_when(shared_bus, lambda c: c.find("small-torch") is not None)
             (card,) = (worker for worker in census.workers if worker.model == "small-torch")
             os.kill(card.pid, signal.SIGKILL)
     assert text == undisturbed
+    await census_when(shared_bus, lambda c: [w.restarts for w in c.workers if w.model == "small-torch"] == [1])
 
 
 def _dot(one: list[float], other: list[float]) -> float:

@@ -41,13 +41,13 @@ def echo() -> Any:
     return engine
 
 
-def transformers(max_running: int = MAX_RUNNING, max_context: int = MAX_CONTEXT) -> Engine:
+def transformers(max_running: int = MAX_RUNNING, max_context: int = MAX_CONTEXT, source: Path | None = None) -> Engine:
     pytest.importorskip("torch")
     pytest.importorskip("transformers")
     from workers.engines.transformers import TransformersEngine
 
     return TransformersEngine(
-        str(smollm()), device="cpu", dtype="float32", max_running=max_running, max_context=max_context
+        str(source or smollm()), device="cpu", dtype="float32", max_running=max_running, max_context=max_context
     )
 
 

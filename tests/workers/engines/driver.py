@@ -11,7 +11,7 @@ from queuechat.protocol import Grammar, Job, Logprob, Sampling
 from workers.engines.base import Engine, Finished, Prompt, Step, Tokens
 from workers.engines.remote_provider import all_given
 
-PATIENCE_S = 120.0  # a safety net, not a measurement
+PATIENCE_S = 240.0  # a safety net, not a measurement
 GREEDY = Sampling(temperature=0.0)
 
 
