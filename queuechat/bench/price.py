@@ -33,9 +33,16 @@ class Price:
         for a while slows both runs of a round."""
         return median(queued / bare for bare, queued in zip(self.bare, self.queued, strict=True))
 
+    @property
+    def rounds(self) -> dict[str, Sequence[float]]:
+        return {"bare": self.bare, "queued": self.queued}
+
+    @property
+    def medians(self) -> dict[str, float]:
+        return {name: median(row) for name, row in self.rounds.items()}
+
     def document(self) -> dict[str, Any]:
-        medians = {"bare": median(self.bare), "queued": median(self.queued)}
-        return {"output_throughput": medians, "ratio": self.ratio, "rounds": {"bare": self.bare, "queued": self.queued}}
+        return {"output_throughput": self.medians, "ratio": self.ratio, "rounds": self.rounds}
 
 
 class Bare:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -96,7 +95,7 @@ async def _priced(load: Load, spec: Spec, plan: Plan, rounds: int) -> Price:
 
 def _show(found: Price) -> None:
     rows = table("TOK/S", *(f"ROUND {k + 1}" for k in range(len(found.bare))), "MEDIAN")
-    for name, row in (("bare", found.bare), ("queued", found.queued)):
-        rows.add_row(name, *(f"{value:.1f}" for value in row), f"{statistics.median(row):.1f}")
+    for name, row in found.rounds.items():
+        rows.add_row(name, *(f"{value:.1f}" for value in row), f"{found.medians[name]:.1f}")
     out.print(rows)
     out.print(f"queued / bare: {found.ratio:.3f}, the median of the rounds")
