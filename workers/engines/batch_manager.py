@@ -13,6 +13,7 @@ from workers.engines.batch_router import Router
 from workers.engines.batch_sampler import BatchSampler, install, make_room
 from workers.engines.constraint import Compiler
 from workers.engines.hf_model import WARM_UP, Loaded
+from workers.engines.lean_layer import make_lean
 from workers.engines.packed_linear import pack_linears
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ def manager_of(loaded: Loaded, plan: Any) -> tuple[Any, Router]:
     make_room(manager)
     if loaded.on_cpu and loaded.sees_everything and model.config._attn_implementation == "sdpa":
         model.set_attn_implementation(packed_attention.NAME)
+        make_lean(model)
     manager.output_router = Router(manager, sampler)
     return manager, manager.output_router
 

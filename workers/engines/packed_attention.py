@@ -76,32 +76,41 @@ def packed_attention(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )
         return answer
-    plan = _plan_of(kwargs)
-    keys, values = cache.layer_to_allocator[module.layer_idx]._kv_token_views[module.layer_idx]
-    queries, fresh_keys, fresh_values = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-    keys.index_copy_(0, plan.write, fresh_keys)
-    values.index_copy_(0, plan.write, fresh_values)
-    out = query.new_empty(query.shape[2], query.shape[1], query.shape[3])
+    queries, keys, values = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+    return attend_packed(module.layer_idx, queries, keys, values, scaling, cache, kwargs)[None], None
+
+
+def attend_packed(
+    layer: int, queries: Tensor, keys: Tensor, values: Tensor, scaling: float | None, cache: Any, step: dict[str, Any]
+) -> Tensor:
+    """What the queries [tokens, heads, dim] of a step see, of the same shape; keys and values [tokens, kv_heads, dim]
+    join the cache of the layer. `step` holds what continuous batching says of the sequences."""
+    plan = _plan_of(step)
+    cached_keys, cached_values = cache.layer_to_allocator[layer]._kv_token_views[layer]
+    cached_keys.index_copy_(0, plan.write, keys)
+    cached_values.index_copy_(0, plan.write, values)
+    out = queries.new_empty(queries.shape)
     for long in plan.longs:
-        span = slice(long.q0, long.q1)
-        own = (fresh_keys[span], fresh_values[span]) if long.slots is None else (keys[long.slots], values[long.slots])
+        span, slots = slice(long.q0, long.q1), long.slots
+        own = (keys[span], values[span]) if slots is None else (cached_keys[slots], cached_values[slots])
         out[span] = _attend(queries[span], *own, scaling)
     for short in plan.shorts:
-        shape = (short.count, -1, *keys.shape[1:])
-        own = (keys.index_select(0, short.slots).view(shape), values.index_select(0, short.slots).view(shape))
+        shape = (short.count, -1, *cached_keys.shape[1:])
+        seen_keys = cached_keys.index_select(0, short.slots).view(shape)
+        seen_values = cached_values.index_select(0, short.slots).view(shape)
         if short.rows is None:
-            return _attend_ones(queries, *own, short.mask, scaling)[None], None
-        out[short.rows] = _attend_ones(queries[short.rows], *own, short.mask, scaling)
-    return out[None], None
+            return _attend_ones(queries, seen_keys, seen_values, short.mask, scaling)
+        out[short.rows] = _attend_ones(queries[short.rows], seen_keys, seen_values, short.mask, scaling)
+    return out
 
 
-def _plan_of(kwargs: dict[str, Any]) -> _Plan:
+def _plan_of(step: dict[str, Any]) -> _Plan:
     """Made in the first layer of a step. It lives with the bounds of the step, a tensor that is made for each."""
-    bounds = kwargs["cu_seq_lens_q"]
+    bounds = step["cu_seq_lens_q"]
     plan: _Plan | None = getattr(bounds, "queuechat_plan", None)
     if plan is None:
-        (lengths,) = kwargs["cu_seq_lens_k"].values()
-        (read,), (write,) = kwargs["read_index"], kwargs["write_index"]
+        (lengths,) = step["cu_seq_lens_k"].values()
+        (read,), (write,) = step["read_index"], step["write_index"]
         plan = bounds.queuechat_plan = _plan(bounds.tolist(), lengths.tolist(), read, write.clone())
     return plan
 

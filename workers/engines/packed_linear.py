@@ -1,8 +1,9 @@
 """Linear layers on the CPU whose weights are laid out ahead of time as oneDNN's kernels want them.
 
 torch multiplies float32 by MKL, which packs the weight anew in each call: with the few rows of a decode step that is
-much of the work. A single row is another matter: there MKL reads the plain weight fastest, so a small model keeps both.
-The operators are those that torch.compile puts in on the CPU.
+much of the work. A single row is another matter: there MKL reads a plain weight of the usual size as fast in one thread
+as others do in two that wait for each other, so a small model keeps both. The operators are those that torch.compile
+puts in on the CPU.
 
 Layers that are applied to one input (queries, keys and values; gate and up) are computed as one: each call costs the
 meeting of all threads, which at few rows is as long as the work.
@@ -23,6 +24,7 @@ from torch.nn import functional
 log = logging.getLogger(__name__)
 
 KEPT_BYTES = 1 << 30  # of weights: a larger model has its memory for itself
+SINGLE_BYTES = 1 << 24  # of one weight: a larger one is read by all threads, whatever the rows
 ROWS = 16  # for which oneDNN chooses the layout; it is used with any number
 #: What layers that read the same input are called, in the models of transformers.
 TOGETHER = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
@@ -35,13 +37,20 @@ class PackedLinear(nn.Module):  # type: ignore[misc]  # torch has no types here
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.bias = linear.bias
-        self.weight = linear.weight if keep else None
+        self.weight = linear.weight if keep and linear.weight.nbytes <= SINGLE_BYTES else None
         self._packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), ROWS)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.weight is not None and x.numel() == self.in_features:
             return functional.linear(x, self.weight, self.bias)
         answer: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, "none", [], "")
+        return answer
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        """What the layer makes of `x`, and `other` [..., out_features] added as it is written."""
+        if self.weight is not None and x.numel() == self.in_features:
+            return functional.linear(x, self.weight, self.bias).add_(other)
+        answer: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, other, self._packed, self.bias, "add")
         return answer
 
 
@@ -54,6 +63,11 @@ class Together(nn.Module):  # type: ignore[misc]
         self._widths = [linear.out_features for linear in linears]
         self._linear = PackedLinear(_joined(linears), keep=keep)
         self._last = threading.local()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What all of them make of `x`, side by side in the last dimension."""
+        answer: Tensor = self._linear(x)
+        return answer
 
     def part(self, index: int, x: Tensor) -> Tensor:
         """What layer `index` makes of `x`."""
@@ -78,8 +92,12 @@ class Part(nn.Module):  # type: ignore[misc]
         self._index = index
         self._whole = [whole]  # in a list, so that it is not registered as a module of each part
 
+    @property
+    def whole(self) -> Together:
+        return self._whole[0]
+
     def forward(self, x: Tensor) -> Tensor:
-        return self._whole[0].part(self._index, x)
+        return self.whole.part(self._index, x)
 
 
 def _joined(linears: Sequence[nn.Linear]) -> nn.Linear:
