@@ -15,6 +15,7 @@ import orjson
 
 from workers.memory import oom_kills
 from workers.models import Spec
+from workers.waiting import waiting
 
 EX_CONFIG = 78  #: sysexits.h: starting again would not help
 EX_ENGINE = 70
@@ -64,8 +65,7 @@ class EngineProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=sys.stderr,
                 pass_fds=[write_fd],
-                # Threads that spin while they wait are ten times slower when API and Redis share the cores.
-                env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
+                env={**waiting(os.environ), **os.environ},
                 start_new_session=True,
             )
         finally:

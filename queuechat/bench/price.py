@@ -16,6 +16,7 @@ import orjson
 from queuechat.bench.stack import this_code
 from queuechat.bench.workload import Ask
 from queuechat.errors import Misconfigured
+from workers.waiting import waiting
 
 _LINE = 1 << 24  # bytes of a round at most
 
@@ -59,7 +60,7 @@ class Bare:
             *(sys.executable, "-m", "workers.bare"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env={"OMP_WAIT_POLICY": "PASSIVE", **this_code()},  # as a worker's engine has it
+            env={**waiting(os.environ), **this_code()},
             limit=_LINE,
             start_new_session=True,
         )

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from queuechat.errors import Misconfigured
+from workers.waiting import waiting
 
 _MISSING = (
     "llama.cpp cannot be loaded ({error}): pip install 'queuechat[llamacpp]', and where libgomp.so.1 is missing, "
@@ -64,8 +65,7 @@ def device() -> str:
 
 
 def _xllamacpp() -> Any:
-    # libgomp's threads spin by default: on cores that others use too, that costs three quarters of the speed.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.update(waiting(os.environ))  # a program of others may run the engine in its own process
     try:
         import xllamacpp
     except ImportError as error:

@@ -16,9 +16,9 @@ import pytest
 from tests.workers.engines import far, tiny_seq2seq, tiny_vision
 from tests.workers.engines.driver import Driver
 from workers.engines.base import Engine
+from workers.waiting import waiting
 
-# Threads that spin while they wait make torch ten times slower on a machine that runs anything else.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.update(waiting(os.environ))
 
 MAX_RUNNING = 16
 MAX_CONTEXT = 1024
