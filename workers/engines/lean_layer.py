@@ -23,7 +23,8 @@ FAMILY = frozenset(
 
 
 def make_lean(model: nn.Module) -> None:
-    """Takes over the layers that it knows and that are packed as a whole; leaves the others as they are."""
+    """Takes over the layers that it knows and that are packed as a whole; leaves the others as they are. All of them
+    must see the whole context: no sliding window is looked at."""
     for layer in model.modules():
         if f"{type(layer).__module__}.{type(layer).__name__}" in FAMILY and _packed(layer):
             layer.forward = LeanForward(layer)

@@ -14,9 +14,9 @@ pytest.importorskip("transformers")
 
 from workers.engines import packed_attention  # noqa: E402
 from workers.engines.lean_layer import FAMILY, LeanForward, make_lean  # noqa: E402
-from workers.engines.packed_linear import pack_linears  # noqa: E402
+from workers.engines.packed_linear import KEPT_BYTES, pack_linears  # noqa: E402
 
-HIDDEN, SLOTS = 48, 120
+HIDDEN, SLOTS = 36, 120
 Layer = Callable[..., Any]
 
 
@@ -32,12 +32,16 @@ def layer(request: pytest.FixtureRequest) -> Any:
     return made
 
 
+@pytest.mark.parametrize("kept_bytes", [KEPT_BYTES, 0], ids=["small", "large"])
 @pytest.mark.parametrize(
     "lengths",
     [[(1, 9)], [(1, 40), (1, 9), (1, 1)], [(5, 5), (3, 3)], [(1, 33), (7, 30), (12, 12)]],
     ids=["one token", "one token each", "two prompts", "both"],
 )
-def test_a_lean_layer_computes_what_its_own_code_does(layer: Any, lengths: list[tuple[int, int]]) -> None:
+def test_a_lean_layer_computes_what_its_own_code_does(
+    layer: Any, lengths: list[tuple[int, int]], kept_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.engines.packed_linear.KEPT_BYTES", kept_bytes)
     step, stored = _step(lengths), torch.randn(2, SLOTS, 2, 8)
     x = torch.randn(1, sum(new for new, _ in lengths), HIDDEN)
     wanted, wanted_stored = _computed(layer, x, stored, step)
@@ -56,7 +60,7 @@ def test_without_a_paged_cache_a_layer_goes_its_own_way(layer: Any) -> None:
 
 @pytest.mark.parametrize("part", ["self_attn.q_proj", "mlp.down_proj"])
 def test_a_layer_that_an_adapter_has_changed_is_left_alone(layer: Any, part: str) -> None:
-    layer.set_submodule(part, torch.nn.Sequential(layer.get_submodule(part)))
+    layer.get_submodule(part).register_forward_hook(lambda *_: None)
     pack_linears(layer)
     make_lean(layer)
     assert "forward" not in vars(layer)
@@ -70,6 +74,8 @@ def _config(family: Any, kind: str) -> Any:
         num_attention_heads=6,
         num_key_value_heads=2,
         head_dim=8,
+        attention_bias=True,
+        mlp_bias=True,
         attn_implementation=packed_attention.NAME,
     )
 
