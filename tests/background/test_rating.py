@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from queuechat import keys
@@ -121,14 +123,13 @@ async def test_a_background_process_that_ends_takes_its_rating_along(bus: Bus, t
     assert not _children()
 
 
-def _children() -> list[str]:
-    """Commands of this process' children that rate."""
+def _children() -> list[int]:
+    """This process' children that rate."""
     found = []
-    for task in Path("/proc/self/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            command = Path(f"/proc/{pid}/cmdline")
-            if command.exists() and b"leaderboard" in command.read_bytes():
-                found.append(pid)
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if any("leaderboard" in word for word in child.cmdline()):
+                found.append(child.pid)
     return found
 
 
