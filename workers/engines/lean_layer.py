@@ -48,9 +48,9 @@ class LeanForward:
         self._qkv, self._o = attention.q_proj.whole, attention.o_proj
         self._gate_up, self._act, self._down = layer.mlp.gate_proj.whole, layer.mlp.act_fn, layer.mlp.down_proj
         self._index, self._dim, self._scaling = attention.layer_idx, attention.head_dim, attention.scaling
-        queries, keys = attention.q_proj.out_features // self._dim, attention.k_proj.out_features // self._dim
-        self._heads = (queries, keys, keys)
-        self._head_norm = _head_norm(attention, queries, keys)
+        self._queries = attention.q_proj.out_features // self._dim
+        self._keys = attention.k_proj.out_features // self._dim
+        self._head_norm = _head_norm(attention, self._queries, self._keys)
 
     def __call__(self, hidden_states: Tensor, *args: Any, cache: Any = None, **step: Any) -> Tensor:
         if cache is None:
@@ -63,12 +63,11 @@ class LeanForward:
 
     def _attended(self, x: Tensor, cache: Any, step: dict[str, Any]) -> Tensor:
         heads = self._qkv(x).view(x.shape[0], -1, self._dim)
-        queries, keys, values = self._heads
-        turning = heads[:, : queries + keys]
+        turning, values = heads.split((self._queries + self._keys, self._keys), dim=1)
         if self._head_norm is not None:
             turning = self._head_norm(turning)
-        query, key = _rotated(turning, *step["position_embeddings"]).split((queries, keys), dim=1)
-        seen = attend_packed(self._index, query, key, heads[:, -values:], self._scaling, cache, step)
+        query, key = _rotated(turning, *step["position_embeddings"]).split((self._queries, self._keys), dim=1)
+        seen = attend_packed(self._index, query, key, values, self._scaling, cache, step)
         return seen.reshape(x.shape[0], -1)
 
 

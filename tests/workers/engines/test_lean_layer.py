@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from tests.workers.engines.packed_step import bounds, cache_of, scattered  # noqa: E402
 from workers.engines import packed_attention  # noqa: E402
 from workers.engines.lean_layer import FAMILY, LeanForward, make_lean  # noqa: E402
 from workers.engines.packed_linear import KEPT_BYTES, pack_linears  # noqa: E402
@@ -42,7 +42,8 @@ def test_a_lean_layer_computes_what_its_own_code_does(
     layer: Any, lengths: list[tuple[int, int]], kept_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.engines.packed_linear.KEPT_BYTES", kept_bytes)
-    step, stored = _step(lengths), torch.randn(2, SLOTS, 2, 8)
+    step = bounds(lengths, scattered(lengths, SLOTS)) | {"position_embeddings": _rotation([new for new, _ in lengths])}
+    stored = torch.randn(2, SLOTS, 2, 8)
     x = torch.randn(1, sum(new for new, _ in lengths), HIDDEN)
     wanted, wanted_stored = _computed(layer, x, stored, step)
     _make_lean(layer)
@@ -86,19 +87,6 @@ def _make_lean(layer: Any) -> None:
     assert isinstance(vars(layer)["forward"], LeanForward)
 
 
-def _step(lengths: list[tuple[int, int]]) -> dict[str, Any]:
-    """What continuous batching says of sequences that add so many tokens, and have so many with these."""
-    slots = torch.randperm(SLOTS).split([length for _, length in lengths] + [SLOTS - sum(n for _, n in lengths)])[:-1]
-    fresh = all(new == length for new, length in lengths)
-    return {
-        "attention_mask": None,
-        "position_embeddings": _rotation([new for new, _ in lengths]),
-        "read_index": [torch.cat(slots)[:0] if fresh else torch.cat(slots)],
-        "write_index": [torch.cat([own[-new:] for own, (new, _) in zip(slots, lengths, strict=True)])],
-        "lengths": lengths,
-    }
-
-
 def _rotation(news: list[int]) -> tuple[Any, Any]:
     angles = torch.cat([torch.arange(new) for new in news])[None, :, None] * torch.rand(4).repeat(2)
     return angles.cos(), angles.sin()
@@ -107,10 +95,6 @@ def _rotation(news: list[int]) -> tuple[Any, Any]:
 def _computed(layer: Layer, x: Any, stored: Any, step: dict[str, Any]) -> tuple[Any, Any]:
     """What a layer makes of hidden states, and what then is in its cache."""
     mine = stored.clone()
-    cache = SimpleNamespace(layer_to_allocator=[SimpleNamespace(_kv_token_views=[(mine[0], mine[1])])])
-    told = dict(step)
-    lengths = told.pop("lengths")
-    queries = torch.tensor([0, *(new for new, _ in lengths)]).cumsum(0)
-    keys = {"full_attention": torch.tensor([0, *(length for _, length in lengths)]).cumsum(0)}
+    fresh = {**step, "cu_seq_lens_q": step["cu_seq_lens_q"].clone()}  # what is planned for a step lives with it
     with torch.inference_mode():
-        return layer(x, cache=cache, cu_seq_lens_q=queries, cu_seq_lens_k=keys, **told), mine
+        return layer(x, attention_mask=None, cache=cache_of(*mine), **fresh), mine

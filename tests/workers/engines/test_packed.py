@@ -13,6 +13,7 @@ pytest.importorskip("transformers")
 
 from torch.nn.functional import scaled_dot_product_attention  # noqa: E402
 
+from tests.workers.engines.packed_step import bounds, cache_of, scattered  # noqa: E402
 from workers.engines.packed_attention import packed_attention  # noqa: E402
 from workers.engines.packed_linear import PackedLinear, Part, pack_linears  # noqa: E402
 
@@ -116,7 +117,7 @@ def test_each_sequence_of_a_packed_batch_attends_to_its_own_keys(lengths: list[t
     cache, slots = _cache(lengths)
     plain = _plain(cache, slots, lengths, query, key, value)
     out, _ = packed_attention(
-        SimpleNamespace(layer_idx=0), query, key, value, None, cache=cache, **_bounds(lengths, slots)
+        SimpleNamespace(layer_idx=0), query, key, value, None, cache=cache, **bounds(lengths, slots)
     )
     assert out.shape == (1, total, HEADS, DIM)
     assert torch.allclose(out, plain, atol=1e-5)
@@ -124,19 +125,8 @@ def test_each_sequence_of_a_packed_batch_attends_to_its_own_keys(lengths: list[t
 
 def _cache(lengths: list[tuple[int, int]]) -> tuple[Any, list[Any]]:
     """Keys and values in scattered slots, and the slots of each sequence."""
-    views = (torch.randn(SLOTS, KV_HEADS, DIM), torch.randn(SLOTS, KV_HEADS, DIM))
-    slots = torch.randperm(SLOTS).split([length for _, length in lengths] + [SLOTS - sum(n for _, n in lengths)])
-    return SimpleNamespace(layer_to_allocator=[SimpleNamespace(_kv_token_views=[views])]), list(slots[:-1])
-
-
-def _bounds(lengths: list[tuple[int, int]], slots: list[Any]) -> dict[str, Any]:
-    fresh = all(new == length for new, length in lengths)
-    return {
-        "cu_seq_lens_q": torch.tensor([0, *(new for new, _ in lengths)]).cumsum(0),
-        "cu_seq_lens_k": {"full_attention": torch.tensor([0, *(length for _, length in lengths)]).cumsum(0)},
-        "read_index": [torch.cat(slots)[:0] if fresh else torch.cat(slots)],
-        "write_index": [torch.cat([own[-new:] for own, (new, _) in zip(slots, lengths, strict=True)])],
-    }
+    keys, values = torch.randn(SLOTS, KV_HEADS, DIM), torch.randn(SLOTS, KV_HEADS, DIM)
+    return cache_of(keys, values), scattered(lengths, SLOTS)
 
 
 def _plain(cache: Any, slots: list[Any], lengths: list[tuple[int, int]], query: Any, key: Any, value: Any) -> Any:
