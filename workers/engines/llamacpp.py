@@ -217,10 +217,9 @@ class LlamaCppEngine:
         if error := result.get("error"):
             self._refuse(sequence, error)
             return True
-        choice = result["choices"][0]
-        if choice["logprobs"]:
-            self._deliver(sequence, sequence.tokens(result, self._gguf))
-        sequence.native = choice["finish_reason"]
+        if tokens := sequence.tokens(result, self._gguf):
+            self._deliver(sequence, tokens)
+        sequence.native = result["choices"][0]["finish_reason"]
         return sequence.over
 
     def _deliver(self, sequence: Running, tokens: list[Token]) -> None:

@@ -11,8 +11,6 @@ from queuechat.protocol import Sampling
 from workers.engines.base import Prompt
 from workers.text.grammar import lark_of
 
-#: llama.cpp's own order has the temperature last, and more filters; this is the order of transformers.
-_SAMPLERS = ["penalties", "temperature", "top_k", "top_p", "min_p"]
 _NEVER = False  # how a bias of minus infinity is written
 _SPARE = 3  #: tokens that can complete half a character
 
@@ -31,17 +29,19 @@ def completion_request(prompt: Prompt, *, context: int, vocabulary: int, ends: f
     prefix = [] if prompt.grammar else prompt.prefix_ids
     grammar = {"grammar": f"%llguidance {{}}\n{lark_of(prompt.grammar, any_space=True)}"} if prompt.grammar else {}
     penalised = sampling.repetition_penalty != 1.0 or sampling.frequency_penalty != 0.0
+    greedy = sampling.temperature == 0
     return {
         "prompt": [*prompt.prompt_ids, *prefix],
         "n_predict": prompt.max_new - len(prefix) + _SPARE,
         "stream": True,
-        "logprobs": max(1, prompt.logprobs or 0),  # the only way to the ids
-        "timings_per_token": True,  # counts tokens, so that those without a chunk of their own are seen
+        "return_tokens": True,
+        "verbose": True,  # the only way to the ids that does not sort the vocabulary for each token
+        **({} if prompt.logprobs is None else {"logprobs": max(1, prompt.logprobs)}),
         "return_progress": True,  # calls back during a long prefill, so that it can be cancelled
         "cache_prompt": True,
-        "samplers": _SAMPLERS,
-        "temperature": sampling.temperature,
-        "top_k": sampling.top_k,
+        "samplers": _samplers(sampling, penalised=penalised),
+        "temperature": 1.0 if greedy else sampling.temperature,
+        "top_k": 1 if greedy else sampling.top_k,
         "top_p": sampling.top_p,
         "min_p": sampling.min_p,
         "repeat_penalty": sampling.repetition_penalty,
@@ -53,6 +53,21 @@ def completion_request(prompt: Prompt, *, context: int, vocabulary: int, ends: f
         "logit_bias": _biases(prompt, ends),
         **grammar,
     }
+
+
+def _samplers(sampling: Sampling, *, penalised: bool) -> list[str]:
+    """Those that change something: each takes a walk over the vocabulary, for each token. In the order of transformers;
+    llama.cpp's own has the temperature last, and more filters."""
+    if sampling.temperature == 0:
+        return ["penalties", "top_k"] if penalised else ["top_k"]
+    wanted = {
+        "penalties": penalised,
+        "temperature": sampling.temperature != 1.0,
+        "top_k": sampling.top_k > 0,
+        "top_p": sampling.top_p < 1.0,
+        "min_p": sampling.min_p > 0.0,
+    }
+    return [name for name, changes in wanted.items() if changes]
 
 
 def seed(sampling: Sampling, position: int) -> int:

@@ -47,19 +47,22 @@ class Running:
         """Those since the last chunk, with how likely they were where that was asked for.
 
         llama.cpp holds a token that ends within a character back and then names only the last id, along with all the
-        bytes: the ids before are those which spell the rest, and how likely they were is not told.
+        text: the ids before are those which spell the rest, and how likely they were is not told.
         """
-        told = result["choices"][0]["logprobs"]["content"][-1]
-        missed = result["timings"]["predicted_n"] - self.decoded - 1
-        self.decoded += missed + 1
+        choice, told = result["choices"][0], result["__verbose"]
+        made = told["tokens_predicted"]
+        if not told["tokens"] or made == self.decoded:  # the end, or progress of the prompt, which names token 0
+            return []
+        last, missed = told["tokens"][-1], made - self.decoded - 1
+        self.decoded = made
         before: list[int] = []
         if missed > 0:
-            rest = bytes(told["bytes"]).removesuffix(vocabulary.piece(told["id"]))
+            rest = told["content"].encode().removesuffix(vocabulary.piece(last))
             before = vocabulary.spell(rest, missed)
         if self.prompt.logprobs is None:
-            return [(id, None) for id in (*before, told["id"])]
+            return [(id, None) for id in (*before, last)]
         untold = [(id, Logprob(vocabulary.bytes_of(id), None)) for id in before]
-        return [*untold, (told["id"], self._logprob(told, vocabulary))]
+        return [*untold, (last, self._logprob(choice["logprobs"]["content"][-1], vocabulary))]
 
     def checked(self, tokens: list[Token], vocabulary: GgufVocabulary) -> list[Token]:
         """The tokens that are news, under a grammar.
