@@ -10,6 +10,7 @@
     qc:{m}:log:<id>         stream   the answer; entry id = token offset (<end>-0)    end + 15 min, or as its response
     qc:{m}:out:<id>         channel  the same entries, as they happen                 -
     qc:{m}:wake             channel  "there is something to take", to idle workers    -
+    qc:{m}:standing         hash     claims of workers with room, waiting for a job   1.5 s, renewed each second
     qc:{m}:deadlines        zset     id by deadline (ms)                              until the end
     qc:{m}:pulse            hash     when workers last spoke, and since when they do  -
     qc:{m}:dead             stream   dead letters, never the prompt                   last 10,000; the job 7 days
@@ -21,7 +22,7 @@
     qc:models               zset     directory: model name by last beat (ms)          -
     qc:worker:<w>           string   worker card: liveness and load                   3 s, renewed each second
     qc:workers              zset     directory: worker id by last beat (ms)           -
-    qc:control:<w>          channel  "cancel <id>" and "drain" for one worker         -
+    qc:control:<w>          channel  "cancel <id>", "job …" and "drain" for one worker  -
     qc:limit:<id>:running   zset     requests of a key that are being answered        10 s, renewed each second
     qc:limit:{<id>}:rate    hash     requests and tokens that a key, or a person at the page, has left  until full again
     qc:limit:{<id>}:paid:<r> string  tokens that a request has paid ahead                 its end, or its deadline
@@ -64,6 +65,7 @@ PROVEN = 8  #: tokens since it was taken that show that a job does not kill its 
 SUSPECT = 2  #: crashes in a row after which a job is watched alone
 LEASE_MS = 5_000  #: a running job whose lease was not renewed for so long belongs to whoever takes it
 BEAT_S = 1.0  #: how often leases, worker cards and viewer marks are renewed
+STANDING_MS = 1_500  #: a worker that is not heard of for so long is granted nothing but what it asks for
 WORKER_MS = 3_000
 MODEL_S = 24 * 3600
 DEPTH_MS = 5_000
@@ -119,6 +121,10 @@ def out(model: str, id: str) -> str:
 
 def wake(model: str) -> str:
     return f"qc:{{{model}}}:wake"
+
+
+def standing(model: str) -> str:
+    return f"qc:{{{model}}}:standing"
 
 
 def deadlines(model: str) -> str:

@@ -11,18 +11,19 @@ import logging
 import time
 
 from queuechat import keys
-from queuechat.bus import Bus, Claim, Claims, Item, Verdict
+from queuechat.bus import Bus, Claim, Item, Verdict
 from queuechat.errors import EngineDied, QueuechatError
 from queuechat.failpoints import failpoint
 from queuechat.protocol import End, Reason
 from workers.beside import MAX_READINGS, Beside
 from workers.claiming import Claimer
-from workers.engines.base import Engine, Paced, Step, Tokens
+from workers.engines.base import Engine, Step, Tokens
 from workers.intake import Held, Intake
 from workers.outbox import Outbox
 from workers.places import Places
 from workers.prompting import Speech
-from workers.running import Generation, Reading
+from workers.pulling import Puller
+from workers.running import Generation
 
 log = logging.getLogger(__name__)
 
@@ -46,16 +47,13 @@ class Consumer:
         self.bus, self.engine, self.speech, self.model, self.worker = bus, engine, speech, model, worker
         self.held: dict[str, Held] = {}
         self._sequences: dict[str, Generation] = {}  # by engine id, until the engine's last word
-        self._claimer = Claimer(bus, model, worker, life)
         self._intake = Intake(bus, speech, engine.caps, model)
         self.steps = 0
         self.tokens = 0
-        self._wake = asyncio.Event()  # something to claim, or a slot is free
-        self._readings_due = True  # something may only want to be read, which needs no slot
         self._outbox = Outbox()
         self._draining = False
         self._places = places or Places(engine.caps.max_running)
-        self._seat = self._places.join(self.held, self._wake)
+        self._puller = Puller(Claimer(bus, model, worker, life), engine, self._places, self.held, self._take)
         self._beside = Beside(engine, speech, self._progressed, self._scored, self._died)
         self._death: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -65,18 +63,15 @@ class Consumer:
         for Redis is none of it."""
         return len(self._sequences) + len(self._beside) + self._intake.busy
 
-    @property
-    def _readings(self) -> int:
-        return sum(isinstance(held, Reading) for held in self.held.values())
-
     async def run(self) -> None:
         """Pull and answer until drained."""
-        await self.bus.listener.subscribe(keys.wake(self.model), self._woken, self._woken)
+        await self.bus.listener.subscribe(keys.wake(self.model), self._puller.woken, self._puller.woken)
         await self.bus.listener.subscribe(keys.control(self.worker), self._told)
         tasks = [
             asyncio.create_task(part, name=name)
             for name, part in (
-                ("claim", self._claim_loop()),
+                ("claim", self._puller.ask()),
+                ("grant", self._puller.receive()),
                 ("steps", self._step_loop()),
                 ("publish", self._publish_loop()),
                 ("clock", self._clock_loop()),
@@ -95,7 +90,7 @@ class Consumer:
         """Take nothing new; `run` returns when what is held has ended."""
         failpoint("drain.child")
         self._draining = True
-        self._wake.set()
+        self._puller.drain()
         self._outbox.wake()
 
     def cancel(self, id: str, reason: Reason = Reason.CANCELLED) -> None:
@@ -109,36 +104,7 @@ class Consumer:
                 held.finished()
                 self._mark(held)
 
-    # -- claim -----------------------------------------------------------------------------------------------------
-
-    async def _claim_loop(self) -> None:
-        while not self._draining:
-            self._wake.clear()
-            async with self._places.turn:
-                claims = await self._claim()
-                for claim in claims:
-                    await self._take(claim)
-            if claims.full:
-                self._readings_due = True
-                continue
-            try:
-                async with asyncio.timeout(keys.BEAT_S):
-                    await self._wake.wait()
-            except TimeoutError:
-                self._readings_due = True  # handed back by another worker, or its wake-up was lost
-        await asyncio.Event().wait()
-
-    async def _claim(self) -> Claims:
-        room = self._places.room()
-        free = min(room.free, self.engine.room()) if isinstance(self.engine, Paced) else room.free
-        due, self._readings_due = self._readings_due and not room.trying, False
-        # A part of what is free at a time, so that workers that wake together share a burst.
-        rooms = (-(-free // 4), min(room.bulk, free), room.fresh, MAX_READINGS - self._readings)
-        claims = await self._claimer.take(*rooms) if free > 0 or due else Claims()
-        self._seat.held_back = room.trying or claims.held_back
-        if claims:
-            self._places.served(self._seat)
-        return claims
+    # -- intake ---------------------------------------------------------------------------------------------------
 
     async def _take(self, claim: Claim) -> None:
         held = await self._intake.take(claim)
@@ -269,8 +235,8 @@ class Consumer:
 
     def _forget(self, held: Held) -> None:
         self._places.leaving()
-        if self._readings >= MAX_READINGS:
-            self._woken()
+        if self._puller.readings >= MAX_READINGS:
+            self._puller.woken()
         if self._holds(held):
             del self.held[held.claim.job.id]
         if isinstance(held, Generation) and held.prompt.id in self._sequences:
@@ -281,14 +247,12 @@ class Consumer:
 
     # -- from outside ----------------------------------------------------------------------------------------------
 
-    def _woken(self, message: bytes = b"reads") -> None:
-        self._readings_due |= message == b"reads"
-        self._wake.set()
-
     def _told(self, message: bytes) -> None:
-        word, _, id = message.decode().partition(" ")
-        if word == "cancel":
-            self.cancel(id)
+        word, _, rest = message.partition(b" ")
+        if word == b"cancel":
+            self.cancel(rest.decode())
+        elif word == b"job":
+            self._puller.granted(rest)
 
     async def _clock_loop(self) -> None:
         while True:

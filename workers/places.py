@@ -59,6 +59,11 @@ class Places:
         return sum(not isinstance(held, Reading) for held in self._held)
 
     @property
+    def shared(self) -> bool:
+        """Whether a place that one consumer was promised could be taken by another."""
+        return len(self._seats) > 1
+
+    @property
     def held_back(self) -> bool:
         return any(seat.held_back for seat in self._seats)
 

@@ -2,7 +2,7 @@
 
 from queuechat.bus.bus import Bus, memory_low
 from queuechat.bus.listener import Listener, Subscription
-from queuechat.bus.values import Accepted, Claim, Claims, Entry, Item, Repeated, Sight, Verdict
+from queuechat.bus.values import Accepted, Claim, Claims, Entry, Grant, Item, Repeated, Sight, Stand, Verdict
 
 __all__ = [
     "Accepted",
@@ -10,10 +10,12 @@ __all__ = [
     "Claim",
     "Claims",
     "Entry",
+    "Grant",
     "Item",
     "Listener",
     "Repeated",
     "Sight",
+    "Stand",
     "Subscription",
     "Verdict",
     "memory_low",

@@ -10,7 +10,7 @@ from typing import Any
 from queuechat import keys
 from queuechat.bus.connection import Connection
 from queuechat.bus.listener import Listener
-from queuechat.bus.values import Accepted, Claim, Claims, Entry, Item, Repeated, Sight, Verdict
+from queuechat.bus.values import Accepted, Claim, Claims, Entry, Item, Repeated, Sight, Stand, Verdict
 from queuechat.errors import IdempotencyMismatch, InvalidRequest, MemoryLow, QueuechatError, QueueFull, WaitTooLong
 from queuechat.protocol import Depth, End, Failure, Job, Reason
 
@@ -135,6 +135,7 @@ class Bus:
         fresh: int = 0,
         turn: int | None = None,
         reads_room: int = 0,
+        stand: Stand | None = None,
     ) -> Claims:
         """Take up to `room` jobs, bulk ones only up to `bulk_room` in all, and `reads_room` beside them that only read.
         A worker waits by listening to `wake`.
@@ -142,22 +143,27 @@ class Bus:
         `fresh` of the jobs that it runs have not proven themselves yet: no suspect is given to it before they have.
         `nonce` ("<worker>/<life>.<random>") fences this call's jobs. A call whose answer was lost is made with the same
         nonce and `again`. `turn` rises with each try, so that one which arrives late does nothing.
+
+        With `stand` the claim is left standing when nothing waits and there is still room: for STANDING_MS jobs are
+        granted to its nonce as they come, and told to the worker's control channel (`Grant`). What the claim before it
+        was granted and nobody heard of is among the answers, with that claim's nonce; so may be what was heard of.
         """
         args: list[Any] = [worker, nonce, lease_ms, room, bulk_room, int(again), fresh]
-        args += [] if turn is None else [turn, reads_room]
+        args += ["" if turn is None else turn, reads_room]
+        args += [] if stand is None else [stand.before, stand.heard, stand.free, keys.STANDING_MS]
         rows = await self.connection.call("qc1_claim", keys.jobs(model), *args, patience_s=0)
-        claims = Claims()
-        if rows and rows[-1] == b"HELD":
-            claims.held_back = bool(rows.pop())
+        claims, word = Claims(), rows.pop() if rows and isinstance(rows[-1], bytes) else b""
+        claims.held_back, claims.stands = word == b"HELD", word == b"STANDS"
         least = min((limit for limit in (room, bulk_room, reads_room) if limit > 0), default=1)
         claims.full = len(rows) >= least or sum(len(row[1]) for row in rows) >= _LARGE
-        for id, raw, epoch, offset, digest, left, crashes in rows:
+        for id, raw, epoch, offset, digest, left, crashes, *stood in rows:
+            owner = stood[0].decode() if stood else nonce
             try:
                 job = Job.decode(raw)
             except ValueError as error:
-                await self._give_up(model, id.decode(), nonce, int(offset), error)
+                await self._give_up(model, id.decode(), owner, int(offset), error)
                 continue
-            claims.append(Claim(job, nonce, int(epoch), int(offset), digest.decode(), int(left), int(crashes)))
+            claims.append(Claim(job, owner, int(epoch), int(offset), digest.decode(), int(left), int(crashes)))
         return claims
 
     async def _give_up(self, model: str, id: str, nonce: str, offset: int, error: Exception) -> None:

@@ -6,8 +6,8 @@ import hashlib
 from importlib.resources import files
 
 PARTS = (
-    *("legend", "room", "ending", "enqueue", "claim", "publish", "lease", "watch", "letters", "audit", "allowance"),
-    *("rates", "batches", "responses", "battles"),
+    *("legend", "room", "ending", "standing", "claim", "enqueue", "publish", "lease", "watch", "letters", "audit"),
+    *("allowance", "rates", "batches", "responses", "battles"),
 )
 
 # No writes: Redis answers it also when it takes none, or a server that is starved of memory could not be joined.

@@ -45,10 +45,34 @@ class Claim:
 
 class Claims(list[Claim]):
     """What one claim took. `held_back`: more waits, but not before a suspect has been tried alone. `full`: it has as
-    many as it had room for, or is large, so that there may be more."""
+    many as it had room for, or is large, so that there may be more. `stands`: what comes is granted to it (`Grant`)."""
 
     held_back = False
     full = False
+    stands = False
+
+
+class Stand(NamedTuple):
+    """How a claim is left standing: the worker's free places, and the claim it takes the place of, if that stood, with
+    how many grants were heard of."""
+
+    free: int = 0  #: 0: it is not to stand
+    before: str = ""
+    heard: int = 0
+
+
+class Grant(NamedTuple):
+    """What a worker hears when a job was granted to the claim that it left standing; `left` more may be."""
+
+    claim: Claim
+    left: int
+
+    @classmethod
+    def decode(cls, message: bytes) -> Grant:
+        """Raises ValueError for a job that this release cannot read."""
+        head, _, raw = message.partition(b"\n")
+        nonce, epoch, left_ms, left = head.decode().split(" ")
+        return cls(Claim(Job.decode(raw), nonce, int(epoch), 0, "", int(left_ms)), int(left))
 
 
 class Verdict(StrEnum):

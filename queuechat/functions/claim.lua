@@ -33,6 +33,7 @@ end
 local function bereave(p, id, v, what, guilty, t)
   local crashes, kills = tonumber(v.crashes), tonumber(v.kills)
   if proven(v) then crashes, kills = 0, 0 end
+  take_all_back(p)
   if what == 'crashed' then crashes = crashes + 1 else kills = kills + 1 end
   redis.call('HSET', p .. 'job:' .. id, 'crashes', crashes, 'kills', kills, 'own', '',
     'trail', trailed(v, t, what, v.worker))
@@ -172,14 +173,29 @@ local function room_of(args, i, taken)
   return tonumber(args[3 + i])
 end
 
+-- Only a claim that left nothing behind, and whose answer is not one that was lost: a nonce stands once.
+local function may_stand(p, args, taken)
+  return tonumber(args[12] or 0) > taken and tonumber(args[4]) > taken and args[6] ~= '1' and waiting(p .. 'jobs') == 0
+end
+
+-- What was granted to a standing claim whose worker has not heard of all of it; each with that claim's nonce.
+local function take_unheard(p, who, stood, heard, t, out)
+  if stood == '' or take_back(p, stood, heard) then return end
+  take_again(p, p .. 'jobs', { worker = who.worker, nonce = stood }, t, out)
+  for _, got in ipairs(out) do got[#got + 1] = stood end
+end
+
 -- ARGV: worker nonce lease_ms room bulk_room again fresh (how many of the worker's jobs have not proven themselves) turn
--- (rises with each try) reads_room. Answers {id, request, epoch, next, hash, ms left, crashes} of each job; a last "HELD" says that
--- nothing more is given out before a suspect has been tried.
+-- (rises with each try) reads_room stood (the nonce of the claim that it left standing, or nothing) heard (of how many of
+-- its grants) free (places that are left; 0: let this claim not stand) lasts_ms. Answers {id, request, epoch, next, hash, ms
+-- left, crashes} of each job, and the nonce where it is `stood`; a last "HELD" says that nothing more is given out before a
+-- suspect has been tried, "STANDS" that this claim was left standing.
 local function claim(keys, args)
   local p, t, out, held = prefix(keys), now(), {}, false
   local who = { worker = args[1], nonce = args[2], lease = tonumber(args[3]), fresh = tonumber(args[7] or 0) }
-  if args[8] and outdated(p, string.match(who.nonce, '^(.-)%.'), tonumber(args[8])) then return out end
+  if (args[8] or '') ~= '' and outdated(p, string.match(who.nonce, '^(.-)%.'), tonumber(args[8])) then return out end
   beat(p, t, math.max(SILENCE_MS, who.lease))
+  take_unheard(p, who, args[10] or '', tonumber(args[11] or 0), t, out)
   for _, lane in ipairs(LANES) do
     ensure(p, lane)
     if args[6] == '1' and take_again(p, p .. lane, who, t, out) then held = true end
@@ -192,7 +208,12 @@ local function claim(keys, args)
     local room = room_of(args, i, #out) - #out
     if not held and room > 0 then take_new(p, p .. lane, who, room, t, out) end
   end
-  if held then out[#out + 1] = 'HELD' end
+  if held then
+    out[#out + 1] = 'HELD'
+  elseif may_stand(p, args, #out) then
+    stand(p, who.nonce, tonumber(args[12]) - #out, tonumber(args[4]) - #out, tonumber(args[13]), t)
+    out[#out + 1] = 'STANDS'
+  end
   return out
 end
 

@@ -75,6 +75,34 @@ local function missing(p, args, count)
   return found
 end
 
+-- Larger requests wait until they are asked for: Redis has to keep what it publishes for those who are slow to read it.
+local HAND_BYTES = 256 * 1024
+
+-- The first of those who wait goes to a worker whose claim stands, if there is one.
+local function hand_over(p, stream, t)
+  local nonce, one = roomiest(p, t)
+  if not nonce then return false end
+  local who, out = { worker = worker_of(nonce), nonce = nonce }, {}
+  take_new(p, stream, who, 1, t, out)
+  local got = out[1]
+  if not got then return false end
+  note_grant(p, nonce, one)
+  redis.call('PUBLISH', 'qc:control:' .. who.worker,
+    table.concat({ 'job', nonce, got[3], whole(got[6]), one.left - 1 }, ' ') .. '\n' .. got[2])
+  return true
+end
+
+-- Give the new ones to workers whose claims stand. Answers for how many there was none.
+local function hand_out(p, stream, args, new, t)
+  local left = #new
+  if args[1] ~= 'jobs' or waiting(stream) > left then return left end
+  for _, i in ipairs(new) do
+    if #args[i + 1] > HAND_BYTES then return left end
+  end
+  while left > 0 and hand_over(p, stream, t) do left = left - 1 end
+  return left
+end
+
 -- ARGV: lane limit deadline_ms grace_ms tenant idem_key body_sha, then id and request of each job: all that are not there
 -- or none; at the end there may be keep_ms, for how long they and their logs are kept after the end.
 local function enqueue(keys, args)
@@ -92,7 +120,8 @@ local function enqueue(keys, args)
     redis.call('HSET', idem, 'id', first, 'sha', args[7])
     redis.call('PEXPIRE', idem, IDEM_MS)
   end
-  redis.call('PUBLISH', p .. 'wake', args[1] == 'reads' and args[1] or #new)
+  local left = hand_out(p, stream, args, new, t)
+  if left > 0 then redis.call('PUBLISH', p .. 'wake', args[1] == 'reads' and args[1] or left) end
   return { 'OK' }
 end
 

@@ -66,6 +66,7 @@ local function release(keys, args)
     only[args[i]] = true
   end
   local jobs = owned(p, args[1])
+  take_all_back(p)
   local guilty = how == '2' and culprit(jobs)
   for _, one in ipairs(jobs) do
     if not only or only[one.id] then

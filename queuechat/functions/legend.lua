@@ -21,12 +21,13 @@
 --   deadlines       zset    id by deadline
 --   pulse           hash    at (when a worker last spoke), resumed (when one did after a long silence), and of each owner
 --                           "turn <worker>/<life>", its last claim
+--   standing        hash    claims that workers have left standing, see standing.lua
 --   dead, usage     stream
 --   spent:<day>     hash    "<tenant> requests", "<tenant> tokens" (written), "<tenant> prompt_tokens"; <day> as 2026-11-21, UTC
 -- The clock is Redis': hosts may disagree with each other, nobody disagrees with TIME.
 
 -- Raise it with every change: a server keeps the library of the latest revision that it was brought.
-local REVISION = 10
+local REVISION = 11
 
 local GROUP = 'workers'
 local LANES = { 'jobs', 'bulk', 'reads' }
