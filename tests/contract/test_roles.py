@@ -58,7 +58,7 @@ SET else 1 | GET else | PUBLISH else x | SUBSCRIBE else
 """
 DENIED_TO = {
     "api": "XREADGROUP GROUP workers w STREAMS qc:{m}:jobs > | HSET qc:key:x hash x | SADD qc:keys x | DEL qc:worker:x"
-    " | SET qc:model:x x | XCLAIM qc:{m}:jobs workers w 0 0 | CONFIG GET * | SCAN 0",
+    " | SET qc:model:x x | CONFIG GET * | SCAN 0",
     "worker": "GET qc:page:secret | HGETALL qc:key:x | SCARD qc:keys | ZADD qc:limit:x:running 1 x | CONFIG GET *"
     " | SCAN 0",
     "background": "XREADGROUP GROUP workers w STREAMS qc:{m}:jobs > | HGETALL qc:key:x | SCARD qc:keys"

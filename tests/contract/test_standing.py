@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from queuechat import keys
-from queuechat.bus import Bus, Claims, Grant, Stand, Verdict
+from queuechat.bus import Accepted, Bus, Claims, Grant, Stand, Verdict
 from tests.contract.test_transitions import a_job, end, item, put, say, take
+from tests.servers import Server, opened, role_file
 
 
 @pytest.fixture(autouse=True)
@@ -41,10 +42,10 @@ class Ears:
 
 
 @pytest.fixture
-async def ears(bus: Bus, model: str) -> AsyncIterator[Ears]:
+async def ears(bus: Bus, model: str) -> Ears:
     ears = Ears(bus)
     await ears.open(f"{model}-w")
-    yield ears
+    return ears
 
 
 async def stand(
@@ -198,3 +199,33 @@ async def test_lines_of_batches_and_large_requests_wait_until_they_are_asked_for
     depth = await bus.depth(model)
     assert (depth.waiting, depth.bulk_waiting) == (1, 1)
     assert ears.silent
+
+
+async def test_who_may_not_see_whether_a_worker_listens_enqueues_all_the_same(
+    bus: Bus, redis_url: str, model: str, ears: Ears
+) -> None:
+    """The roles of an earlier release."""
+    await bus.connection.command(
+        "ACL", "SETUSER", "earlier", "on", ">x", "~*", "&*", "+@all", "-pubsub|numsub", "-xclaim"
+    )
+    await stand(bus, model, "1")
+    front = await Bus(redis_url.replace("redis://", "redis://earlier:x@")).open()
+    assert await put(front, a_job(model)) == Accepted()
+    await front.close()
+    assert await waiting(bus, model) == 1
+
+
+@pytest.mark.parametrize("role", ["api", "background", "operator"])
+async def test_a_role_that_may_enqueue_may_give_the_job_to_a_worker(tmp_path: Path, model: str, role: str) -> None:
+    server = Server(tmp_path, "--aclfile", str(role_file(tmp_path)))
+    try:
+        urls = {one: f"redis://{one}:{one}@127.0.0.1:{server.port}/0" for one in ("deploy", "worker", role)}
+        async with opened(urls["deploy"]), opened(urls["worker"]) as back, opened(urls[role]) as front:
+            ears = Ears(back)
+            await ears.open(f"{model}-w")
+            await stand(back, model, "1")
+            job = a_job(model)
+            await put(front, job)
+            assert (await ears.grant()).claim.job == job
+    finally:
+        server.kill()
