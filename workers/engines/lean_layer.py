@@ -59,7 +59,7 @@ class LeanForward:
         x = hidden_states[0]
         x = self._o.plus(self._attended(self._before(x), cache, step), x)
         gate, up = self._gate_up(self._between(x)).chunk(2, dim=-1)
-        return self._down.plus(self._act(gate) * up, x)[None]
+        return self._down.plus(self._act(gate).mul_(up), x)[None]
 
     def _attended(self, x: Tensor, cache: Any, step: dict[str, Any]) -> Tensor:
         heads = self._qkv(x).view(x.shape[0], -1, self._dim)
@@ -79,7 +79,7 @@ class _Norm:
         self._eps = norm.variance_epsilon
 
     def __call__(self, x: Tensor) -> Tensor:
-        return x * x.square().mean(-1, keepdim=True).add_(self._eps).rsqrt_() * self._weight
+        return (x * x.square().mean(-1, keepdim=True).add_(self._eps).rsqrt_()).mul_(self._weight)
 
 
 def _head_norm(attention: Any, queries: int, keys: int) -> _Norm | None:
@@ -91,6 +91,14 @@ def _head_norm(attention: Any, queries: int, keys: int) -> _Norm | None:
 
 def _rotated(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary position embedding (Su et al., 2021) of [tokens, heads, dim] by angles of [1, tokens, dim]."""
-    half = heads.shape[-1] // 2
-    turned = torch.cat((-sin[0, :, None, :half], sin[0, :, None, half:]), dim=-1)
-    return torch.addcmul(heads * cos[0, :, None], heads.roll(half, -1), turned)
+    return torch.addcmul(heads * cos[0, :, None], heads.roll(heads.shape[-1] // 2, -1), _signed(sin))
+
+
+def _signed(sin: Tensor) -> Tensor:
+    """The sines [tokens, 1, dim], negative where the second half of a head turns into the first. They live with the
+    tensor, which is one for all layers of a step."""
+    signed: Tensor | None = getattr(sin, "queuechat_signed", None)
+    if signed is None:
+        half = sin.shape[-1] // 2
+        signed = sin.queuechat_signed = torch.cat((-sin[0, :, None, :half], sin[0, :, None, half:]), dim=-1)
+    return signed
