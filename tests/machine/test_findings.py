@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from queuechat import keys
-from queuechat.bus import Bus, Repeated
+from queuechat.bus import Bus, Repeated, Stand
 from queuechat.letters import Letter, list_letters, redrive
 from queuechat.protocol import Job, choice_id
 from tests.contract.test_transitions import a_job, put, take
@@ -110,3 +110,13 @@ async def test_what_was_handed_back_is_not_hidden_by_leases_that_do_not_count(bu
     now = int((await bus.connection.command("TIME"))[0]) * 1000
     await bus.connection.command("HSET", keys.pulse(model), "at", now, "resumed", now)
     assert [claim.job for claim in await bus.claim(model, "w", "w/1", room=1)] == [handed]
+
+
+async def test_no_more_is_granted_to_a_claim_that_stands_than_its_worker_has_places(bus: Bus, model: str) -> None:
+    jobs, told = [a_job(model) for _ in range(3)], list[bytes]()
+    await bus.listener.subscribe(keys.control(f"{model}-w"), told.append)
+    claims = await bus.claim(model, f"{model}-w", f"{model}-w/1", room=4, bulk_room=4, stand=Stand(free=1))
+    assert claims.stands
+    for job in jobs:
+        await put(bus, job)
+    assert [claim.job for claim in await take(bus, model, "other", room=4)] == jobs[1:]
