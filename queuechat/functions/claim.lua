@@ -196,6 +196,7 @@ local function claim(keys, args)
   if (args[8] or '') ~= '' and outdated(p, string.match(who.nonce, '^(.-)%.'), tonumber(args[8])) then return out end
   beat(p, t, math.max(SILENCE_MS, who.lease))
   take_unheard(p, who, args[10] or '', tonumber(args[11] or 0), t, out)
+  if args[6] == '1' then take_back(p, who.nonce) end -- the answer that was lost may have said that it stands
   for _, lane in ipairs(LANES) do
     ensure(p, lane)
     if args[6] == '1' and take_again(p, p .. lane, who, t, out) then held = true end
