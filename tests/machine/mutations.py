@@ -111,7 +111,7 @@ MUTATIONS = (
     _one(
         "what Redis knows of no more is not told again", "return one and one.granted", "return not one or one.granted"
     ),
-    _one("a claim asked again stands", "and args[6] ~= '1' and waiting(", "and waiting("),
+    _one("a claim asked again stands", "if args[6] == '1' or enough(out) then", "if enough(out) then"),
     _one("a claim asked again goes on standing", "  if args[6] == '1' then take_back(p, who.nonce) end"),
     _one(
         "what stood is not taken back by the next claim",
@@ -121,9 +121,8 @@ MUTATIONS = (
     _one("a release leaves claims standing", "  take_all_back(p)\n  local guilty", "  local guilty"),
     _one("a bereavement leaves claims standing", "  take_all_back(p)\n  if what ==", "  if what =="),
     _one("a claim that was held back stands", "  elseif may_stand(", "  end\n  if may_stand("),
-    _one("a claim stands beside those who wait", " and waiting(p .. 'jobs') == 0\nend", "\nend"),
-    _one("a claim without room stands", "and tonumber(args[4]) > taken"),
-    _one("a claim without free places stands", "tonumber(args[12] or 0) > taken and tonumber", "tonumber"),
+    _one("a claim without room stands", " and tonumber(args[4]) > #out"),
+    _one("a claim without free places stands", "tonumber(args[12] or 0) > #out and tonumber", "tonumber"),
     _one("places that a claim filled are free", "tonumber(args[12]) - #out", "tonumber(args[12])"),
     _one(
         "room that a claim filled is left",

@@ -7,7 +7,7 @@ import time
 from queuechat import keys
 from queuechat.bus import Bus, Repeated, Stand
 from queuechat.letters import Letter, list_letters, redrive
-from queuechat.protocol import Job, choice_id
+from queuechat.protocol import Job, choice_id, new_id
 from tests.contract.test_transitions import a_job, put, take
 
 
@@ -131,3 +131,14 @@ async def test_a_claim_that_stood_in_a_lost_answer_stands_no_more_once_it_is_ask
     await put(bus, job)
     after = await bus.claim(model, worker, f"{worker}/2", room=4, bulk_room=4, stand=Stand(4))
     assert [claim.job for claim in after] == [job], "or its owner would never hear of it"
+
+
+async def test_a_claim_that_left_something_behind_because_it_has_so_much_does_not_stand(bus: Bus, model: str) -> None:
+    large, small = Job(new_id(), model, prompt="x" * 5_000_000), a_job(model)
+    for worker, job in (("a", large), ("b", small)):
+        await put(bus, job)
+        await take(bus, model, worker)
+    for worker in ("a", "b"):
+        await bus.release(model, worker, crashed=False)
+    claims = await bus.claim(model, "w", "w/1", room=4, bulk_room=4, stand=Stand(4))
+    assert (len(claims), claims.stands) == (1, False), "the other one lies around"
