@@ -138,9 +138,9 @@ class Coming(Acts):
     def an_answer_is_lost(self, worker: str, room: int, lanes: tuple[str, str], suspect: bool, drained: bool) -> None:
         """A claim is made again after something else has come, or was handed back; what it gave may be a suspect."""
         for _ in range(2 * suspect):
-            self.step(self.claim(worker, room, room), self.release(worker, 2))
+            self.step(self.claim(worker, room, room, free=room), self.release(worker, 2))
         self.step(self.enqueue(self.call(1, lanes[0])))
-        self.step(self.claim(worker, room, room, lost=True))
+        self.step(self.claim(worker, room, room, free=room + 1, lost=True))
         self.step(self.enqueue(self.call(1, lanes[1])))
         if drained:
             other = pick(WORKERS, WORKERS.index(worker) + 1)

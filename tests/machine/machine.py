@@ -11,7 +11,7 @@ from hypothesis.stateful import precondition, rule
 
 from tests.machine import hands
 from tests.machine.checks import MODEL
-from tests.machine.coming import Coming, number, twice, worker, zombie
+from tests.machine.coming import Coming, free, number, twice, worker, zombie
 from tests.machine.ears import WORKERS
 from tests.machine.hands import Belief
 from tests.machine.reader import Reader
@@ -101,12 +101,15 @@ class Machine(Coming):
         how=st.sampled_from((1, 2, 2, 3)),
         times=st.integers(2, 5),
         room=st.integers(1, 3),
+        free=free,
         tokens=st.lists(st.sampled_from((0, 0, 1, 9)), min_size=5, max_size=5),
     )
-    def workers_die_one_after_another(self, worker: str, how: int, times: int, room: int, tokens: list[int]) -> None:
+    def workers_die_one_after_another(
+        self, worker: str, how: int, times: int, room: int, free: int, tokens: list[int]
+    ) -> None:
         """Each takes what there is, says something and dies with it: killed, of itself, or (3) in silence."""
         for _, count in zip(range(times), tokens, strict=False):
-            self.step(self.claim(worker, room, room))
+            self.step(self.claim(worker, room, room, free=free))
             parts = [(belief, "next", count) for belief in self.active(worker) if count]
             self.step(self.publish(parts))
             self.step(self.release(worker, how) if how < 3 else self.lapse(worker))
