@@ -120,7 +120,7 @@ MUTATIONS = (
     ),
     _one("a release leaves claims standing", "  take_all_back(p)\n  local guilty", "  local guilty"),
     _one("a bereavement leaves claims standing", "  take_all_back(p)\n  if what ==", "  if what =="),
-    _one("a claim that was held back stands", "  elseif may_stand(", "  end\n  if may_stand("),
+    _one("a claim that was held back stands", "  if held then", "  if held and not may_stand(p, args, out) then"),
     _one("a claim without room stands", " and tonumber(args[4]) > #out"),
     _one("a claim without free places stands", "tonumber(args[12] or 0) > #out and tonumber", "tonumber"),
     _one("places that a claim filled are free", "tonumber(args[12]) - #out", "tonumber(args[12])"),
