@@ -41,7 +41,7 @@ async def relaying(bus: Bus, model: str, **entry: object) -> AsyncIterator[Consu
     )  # fmt: skip
     await _announce(bus, card, worker)
     running, beating = asyncio.create_task(consumer.run()), asyncio.create_task(_beat(bus, card, worker))
-    while not consumer._claimer._turn:  # it listens
+    while not consumer._puller._claimer._turn:  # it listens
         await asyncio.sleep(0.005)
     try:
         yield consumer

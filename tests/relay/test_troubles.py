@@ -251,14 +251,14 @@ async def test_no_more_is_taken_than_the_provider_may_be_asked_for(
         job = Job(new_id(), model, messages=HI, lane=lane)
         await bus.enqueue([job], limit=10, grace_s=0)
         await provider.reply(streaming(*saying("second")))
-        turn = consumer._claimer._turn
-        consumer._woken()
-        while consumer._claimer._turn == turn:
+        turn = consumer._puller._claimer._turn
+        consumer._puller.woken()
+        while consumer._puller._claimer._turn == turn:
             await asyncio.sleep(0.01)
         depth = await bus.depth(model)
         assert depth.waiting + depth.bulk_waiting == 1
         consumer.engine._pace._clock = lambda: 10**9  # type: ignore[attr-defined]
-        consumer._wake.set()
+        consumer._puller._wake.set()
         while len(provider.asked) < 2 or consumer.held:
             await asyncio.sleep(0.01)
 
