@@ -77,7 +77,8 @@ class Acts(Taking):
     async def watch(self, ids: Sequence[str]) -> None:
         left = [self.world.jobs[id] for id in ids if id in self.world.jobs and self.world.jobs[id].unwatched]
         sights = dict(zip(ids, await self.bus.watch(MODEL, ids), strict=True))
-        assert [tuple(sight) for sight in sights.values()] == [self.world.watch(id) for id in sights]
+        found, foretold = [tuple(sight) for sight in sights.values()], self.world.watch([*sights])
+        assert found == foretold, f"watch of {ids}: {found}, not {foretold}"
         self.seen("watch", *(sight.state for sight in sights.values()))
         for job in left:
             if job.alive:

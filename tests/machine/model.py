@@ -164,17 +164,21 @@ class World:
             self.end(job, "cancelled")
         return "OK"
 
-    def watch(self, id: str) -> tuple[str, int, int]:
+    def watch(self, ids: Sequence[str]) -> list[tuple[str, int, int]]:
+        """Places are told when all that were late have gone."""
+        sights = [self._sight(id) for id in ids]
+        places = {job.id: place for place, job in enumerate(self.line("jobs"), 1)}
+        return [(*sight, places.get(id, 0)) for id, sight in zip(ids, sights, strict=True)]
+
+    def _sight(self, id: str) -> tuple[str, int]:
         job = self.jobs.get(id)
         if not job or job.dropped:
-            return ("", 0, 0)
+            return ("", 0)
         seen = job.state
-        place = self.line("jobs").index(job) + 1 if (seen, job.lane) == ("waiting", "jobs") else 0
         job.unwatched = job.unwatched and not job.alive
         if job.alive and job.late:
             self.end(job, "deadline")
-            place = 0
-        return (seen, len(job.ids), place)
+        return (seen, len(job.ids))
 
     def expire(self) -> int:
         late = [job for job in self.alive() if job.late]
