@@ -154,15 +154,6 @@ MUTATIONS = (
         "  if left > 0 then redis.call('PUBLISH', p .. 'wake'",
         "  if left > #new then redis.call('PUBLISH', p .. 'wake'",
     ),
-    Mutation(
-        "a grant charges no turn",
-        (
-            (
-                "        redis.call('ZINCRBY', stream .. ':turns', 1, tenant)\n",
-                "        if who.lease then redis.call('ZINCRBY', stream .. ':turns', 1, tenant) end\n",
-            ),
-        ),
-    ),
     _one("grants told again have another nonce", "do got[#got + 1] = stood end", "do got[8] = who.nonce end"),
     _one("renew does not renew", "    redis.call('XCLAIM', one.stream, GROUP, one.worker, 0, one.sid, 'JUSTID')\n"),
 )
