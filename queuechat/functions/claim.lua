@@ -174,8 +174,9 @@ local function room_of(args, i, taken)
 end
 
 -- Only a claim that left nothing behind, and whose answer is not one that was lost: a nonce stands once.
-local function may_stand(p, args, taken)
-  return tonumber(args[12] or 0) > taken and tonumber(args[4]) > taken and args[6] ~= '1' and waiting(p .. 'jobs') == 0
+local function may_stand(p, args, out)
+  if args[6] == '1' or enough(out) then return false end
+  return tonumber(args[12] or 0) > #out and tonumber(args[4]) > #out and waiting(p .. 'jobs') == 0
 end
 
 -- What was granted to a standing claim whose worker has not heard of all of it; each with that claim's nonce.
@@ -196,7 +197,7 @@ local function claim(keys, args)
   if (args[8] or '') ~= '' and outdated(p, string.match(who.nonce, '^(.-)%.'), tonumber(args[8])) then return out end
   beat(p, t, math.max(SILENCE_MS, who.lease))
   take_unheard(p, who, args[10] or '', tonumber(args[11] or 0), t, out)
-  if args[6] == '1' then take_back(p, who.nonce, 0) end -- its answer was lost, but it may have been left standing
+  if args[6] == '1' then take_back(p, who.nonce) end -- the answer that was lost may have said that it stands
   for _, lane in ipairs(LANES) do
     ensure(p, lane)
     if args[6] == '1' and take_again(p, p .. lane, who, t, out) then held = true end
@@ -211,7 +212,7 @@ local function claim(keys, args)
   end
   if held then
     out[#out + 1] = 'HELD'
-  elseif may_stand(p, args, #out) then
+  elseif may_stand(p, args, out) then
     stand(p, who.nonce, tonumber(args[12]) - #out, tonumber(args[4]) - #out, tonumber(args[13]), t)
     out[#out + 1] = 'STANDS'
   end

@@ -10,7 +10,7 @@
 local MOST = 4 -- a worker that is frozen keeps no more than these waiting
 
 local function stand(p, nonce, free, left, lasts, t)
-  local value = table.concat({ whole(t + lasts), free, math.min(left, MOST), 0 }, ' ')
+  local value = table.concat({ whole(t + lasts), free, math.min(left, free, MOST), 0 }, ' ')
   redis.call('HSET', p .. 'standing', nonce, value)
   redis.call('PEXPIRE', p .. 'standing', lasts)
 end

@@ -3,134 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeVar
-
-from hypothesis.stateful import RuleBasedStateMachine
 
 from queuechat import keys, letters
-from queuechat.bus import Accepted, Claims, Repeated
-from queuechat.errors import IdempotencyMismatch, InvalidRequest, QueueFull
-from queuechat.protocol import Job as Request
 from tests.machine import hands
 from tests.machine.checks import MODEL, check, check_drained, same_as_log
-from tests.machine.claims import Ask, Grant, judge
-from tests.machine.ground import Ground
+from tests.machine.ears import WORKERS
 from tests.machine.hands import Belief
-from tests.machine.model import Job, World
-from tests.machine.reader import Reader
-
-T = TypeVar("T")
-
-WORKERS = ("w0", "w1", "w2")
+from tests.machine.model import Job
+from tests.machine.taking import Taking
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """An enqueue, to be repeated."""
-
-    jobs: list[Request]
-    limit: int
-    key: str
-    body: str
-
-
-def pick(things: Sequence[T], number: int) -> T:
-    return things[number % len(things)]
-
-
-class Acts(RuleBasedStateMachine):
-    """The state of one example: model, what the workers believe, readers; and the acts."""
-
-    ground: Ground
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bus, self.world, self.faithful = self.ground.bus, World(), True
-        self.calls: list[Call] = []
-        self.beliefs: list[Belief] = []
-        self.lost: dict[str, Ask] = {}  # worker: its claim whose answer was lost
-        self.readers: list[Reader] = []
-        self.settled: set[str] = set()
-        self.nonces, self.sound = 0, True
-        self.ground.command("FLUSHALL")
-
-    def seen(self, verb: str, *answers: str) -> None:
-        self.ground.seen.update(f"{verb} {answer}" for answer in answers)
-
-    def active(self, worker: str) -> list[Belief]:
-        return [belief for belief in self.beliefs if belief.active and belief.worker == worker]
-
-    def forget(self, worker: str, ids: Sequence[str] = ()) -> None:
-        """The worker runs them no more; what it has said of them may still arrive."""
-        for belief in self.active(worker):
-            belief.active = bool(ids) and belief.id not in ids
-        if not ids:
-            self.lost.pop(worker, None)
-
-    async def enqueue(self, call: Call) -> None:
-        ids, lane = [job.id for job in call.jobs], call.jobs[0].lane
-        idem = (call.key, call.body) if call.key else None
-        try:
-            got = await self.bus.enqueue(call.jobs, limit=call.limit, grace_s=hands.LONG_MS / 1000, idem=idem)
-        except IdempotencyMismatch:
-            answer = "MISMATCH"
-        except (QueueFull, InvalidRequest):  # the latter when they are more than may ever wait
-            answer = "FULL"
-        else:
-            answer = f"DUP {got.id}" if isinstance(got, Repeated) else "OK" if got == Accepted() else str(got)
-        foretold = self.world.enqueue(ids, lane, call.limit, call.key, call.body, call.jobs[0].tenant)
-        assert answer == foretold, f"enqueue of {ids}: {answer}, not {foretold}"
-        self.seen("enqueue", answer.partition(" ")[0])
-
-    async def claim(
-        self, worker: str, room: int, bulk: int, *, trusting: bool = True, lost: bool = False, lease_ms: int = 0
-    ) -> Claims:
-        """A claim as the worker makes it: none while it tries a suspect, the same again when the answer was lost."""
-        if any(belief.trying for belief in self.active(worker)):
-            return Claims()
-        fresh = sum(not belief.proven for belief in self.active(worker))
-        if worker in self.lost:
-            ask = self.lost[worker]._replace(again=True, fresh=fresh, trusting=trusting)
-        else:
-            self.nonces += 1
-            ask = Ask(worker, f"{worker}/{self.nonces}", room, bulk, False, fresh, trusting)
-        claims = await self._ask_for_jobs(ask, lease_ms or (hands.SHORT_MS if trusting else hands.LONG_MS))
-        if lost:
-            self.lost[worker] = ask
-            return Claims()
-        self.lost.pop(worker, None)
-        for claim in claims:
-            self.forget(worker, [claim.job.id])
-            self.beliefs.append(hands.believe(self.world.jobs[claim.job.id], worker, ask.nonce))
-        return claims
-
-    async def _ask_for_jobs(self, ask: Ask, lease_ms: int) -> Claims:
-        """Only those whose owner the model takes to be silent have run out, however slow this machine is: Hypothesis
-        makes an example more than once, and must find it the same."""
-        if ask.trusting:
-            living = [job for job in self.world.alive() if job.owner and not job.lapsed]
-            await hands.refresh(self.bus, living)
-        claims = await self.bus.claim(
-            *(MODEL, ask.worker, ask.nonce),
-            room=ask.room,
-            bulk_room=ask.bulk_room,
-            again=ask.again,
-            lease_ms=lease_ms,
-            fresh=ask.fresh,
-        )
-        grants = [Grant(one.job.id, one.epoch, one.offset, one.hash, one.crashes) for one in claims]
-        touched = await hands.touched(self.bus, self.world, {grant.id for grant in grants})
-        before = {id: self.world.jobs[id].owner for id in touched.ended}
-        judge(self.world, ask, grants, claims.held_back, touched)
-        self.seen("claim", *("let go" for _ in touched.let_go))
-        self.seen("claim", *(["HELD"] if claims.held_back else []), *(["GO"] if claims else ["nothing"]))
-        self.seen(
-            "claim ended", *(f"{state} {'lapsed' if before[id] else 'free'}" for id, state in touched.ended.items())
-        )
-        for claim in claims:
-            self.seen("claim granted", f"{'a suspect' if claim.suspect else 'a job'}{' again' if ask.again else ''}")
-        return claims
+class Acts(Taking):
+    """All acts but those by which jobs come to workers."""
 
     async def publish(self, parts: Sequence[tuple[Belief, str, int]]) -> None:
         if not parts:
@@ -175,6 +59,16 @@ class Acts(RuleBasedStateMachine):
         for job in jobs:
             job.lapsed = True
 
+    async def die(self, worker: str) -> None:
+        """Nobody listens for it any more, and nothing says so but its connection, which is gone."""
+        self.world.deaf.add(worker)
+        await self.ground.ears.go(worker)
+
+    async def run_out(self, nonce: str) -> None:
+        """A worker whose claim stands is not heard of for too long."""
+        self.world.standing[nonce].over = True
+        await hands.run_out(self.bus, nonce)
+
     async def cancel(self, ids: Sequence[str]) -> None:
         words = await self.bus.cancel(MODEL, ids)
         assert words == [self.world.cancel(id) for id in ids]
@@ -183,7 +77,8 @@ class Acts(RuleBasedStateMachine):
     async def watch(self, ids: Sequence[str]) -> None:
         left = [self.world.jobs[id] for id in ids if id in self.world.jobs and self.world.jobs[id].unwatched]
         sights = dict(zip(ids, await self.bus.watch(MODEL, ids), strict=True))
-        assert [tuple(sight) for sight in sights.values()] == [self.world.watch(id) for id in sights]
+        found, foretold = [tuple(sight) for sight in sights.values()], self.world.watch([*sights])
+        assert found == foretold, f"watch of {ids}: {found}, not {foretold}"
         self.seen("watch", *(sight.state for sight in sights.values()))
         for job in left:
             if job.alive:
@@ -214,6 +109,8 @@ class Acts(RuleBasedStateMachine):
     async def drain(self) -> None:
         """All that is alive is answered by new workers; then nothing is left, and the readers have the logs."""
         await hands.wind(self.bus)
+        for worker in WORKERS:
+            await self.claim(worker, 0, 0)  # so that none stands any more
         for worker in WORKERS:
             await self.lapse(worker)
         rounds = 0

@@ -26,6 +26,7 @@ async def check(bus: Bus, world: World, settled: set[str]) -> None:
         ("XRANGE", keys.dead(MODEL), "-", "+"),
         ("FCALL", "qc1_audit", 1, keys.jobs(MODEL), *world.jobs),
         ("FCALL", "qc1_depth", 1, keys.jobs(MODEL), keys.DEPTH_MS),
+        ("HGETALL", keys.standing(MODEL)),
         *(("HGET", keys.idem(MODEL, key), "id") for key in KEYS),
     ]
     for job in jobs:
@@ -34,10 +35,11 @@ async def check(bus: Bus, world: World, settled: set[str]) -> None:
     _check_lists(world, answers[:5])
     assert answers[5] == [], f"audit: {answers[5]}"
     _check_depth(world, answers[6])
-    for key, holder in zip(KEYS, answers[7:], strict=False):
+    _check_standing(world, answers[7])
+    for key, holder in zip(KEYS, answers[8:], strict=False):
         assert (holder.decode() if holder else "") == world.keys.get(key, ("", ""))[0], "who holds an idempotency key"
     for number, job in enumerate(jobs):
-        _check_job(job, *answers[7 + len(KEYS) + 2 * number :][:2])
+        _check_job(job, *answers[8 + len(KEYS) + 2 * number :][:2])
     settled.update(job.id for job in jobs if not job.alive)
 
 
@@ -59,6 +61,13 @@ def _check_depth(world: World, row: list[int]) -> None:
     waiting, bulk = len(world.waiting("jobs")), len(world.waiting("bulk"))
     running = len(world.alive()) - waiting - bulk
     assert [row[0], row[1], row[2], row[4]] == [waiting, running, bulk, len(world.dead())], f"depth: {row}"
+
+
+def _check_standing(world: World, row: Any) -> None:
+    fields = row if isinstance(row, dict) else dict(zip(row[::2], row[1::2], strict=True))
+    found = {nonce.decode(): [int(part) for part in value.split()[1:]] for nonce, value in fields.items()}
+    foretold = {nonce: [one.free, one.left, one.granted] for nonce, one in world.standing.items()}
+    assert found == foretold, f"other claims stand than should: {found}, not {foretold}"
 
 
 def _check_job(job: Job, row: list[bytes | None], rows: list[tuple[bytes, Any]]) -> None:

@@ -13,7 +13,8 @@ from tests.machine.model import SUSPECT, Job, World
 
 
 class Ask(NamedTuple):
-    """A claim. `trusting`: Redis is up for long enough to believe that leases have run out."""
+    """A claim. `trusting`: Redis is up for long enough to believe that leases have run out. With `free` places it may
+    be left standing; `stood` is the nonce of the one before it that was, with how many grants the worker `heard` of."""
 
     worker: str
     nonce: str
@@ -22,6 +23,9 @@ class Ask(NamedTuple):
     again: bool
     fresh: int
     trusting: bool
+    free: int = 0
+    stood: str = ""
+    heard: int = 0
 
 
 class Touched(NamedTuple):
@@ -33,16 +37,18 @@ class Touched(NamedTuple):
 
 class Grant(NamedTuple):
     id: str
+    nonce: str
     epoch: int
     offset: int
     hash: str
     crashes: int
 
 
-def judge(world: World, ask: Ask, grants: Sequence[Grant], held: bool, touched: Touched) -> None:
-    """Judge what a claim gave, whether it said HELD, and what else it did on its way."""
+def judge(world: World, ask: Ask, grants: Sequence[Grant], held: bool, touched: Touched) -> bool:
+    """Judge what a claim gave, whether it said HELD, and what else it did on its way. Whether it must stand."""
     ended = touched.ended
-    mine = [job for job in world.alive() if job.owner == ask.nonce]
+    told = _unheard(world, ask)
+    mine = told + [job for job in world.alive() if job.owner == ask.nonce]
     free = [job for job in world.alive() if job not in mine and _takeable(job, ask)]
     got = [world.jobs[grant.id] for grant in grants]
     assert len(set(got)) == len(got), "a job was granted twice in one claim"
@@ -50,17 +56,42 @@ def judge(world: World, ask: Ask, grants: Sequence[Grant], held: bool, touched: 
     gone = [world.jobs[id] for id in ended]
     let_go = [world.jobs[id] for id in touched.let_go]
     assert all(job in free for job in (*new, *gone, *let_go)), "a claim touched what it may not take"
-    assert ask.again or not mine, "a nonce was used twice"
+    assert ask.again or mine == told, "a nonce was used twice"
+    assert all(job in got for job in told), "a claim forgot what was granted to the one that stood"
     assert all(job in got for job in mine), "a repeated claim forgot what the lost one had granted"
     _fits(ask, got, new)
     _watches_suspects(ask, got, new, held, free)
     _gives_all(world, ask, got, gone, held, free)
+    if any(job.owner for job in (*new, *gone, *let_go)):
+        world.standing.clear()
     for job in let_go:
         assert not job.bereave()
     for job in gone:
         _swept(world, job, ended[job.id])
     for grant, job in zip(grants, got, strict=True):
-        _granted(grant, job, ask.nonce, fresh=job in new)
+        _granted(grant, job, ask.stood if job in told else ask.nonce, fresh=job in new)
+    return _stands(world, ask, len(got), held)
+
+
+def _unheard(world: World, ask: Ask) -> list[Job]:
+    """What this claim must tell again: all that the claim before it got, unless its worker heard of all that it was
+    granted while it stood. Neither that one stands any more, nor this one if its answer was lost."""
+    heard = ask.stood and world.take_back(ask.stood, ask.heard)
+    if ask.again:
+        world.take_back(ask.nonce, 0)
+    if heard or not ask.stood:
+        return []
+    return [job for job in world.alive() if job.owner == ask.stood and job.lane == "jobs"]
+
+
+def _stands(world: World, ask: Ask, got: int, held: bool) -> bool:
+    """Whether it has left nothing behind, and room; then what comes is granted to it."""
+    if held or ask.again or got >= ask.free or got >= ask.room or world.waiting("jobs"):
+        return False
+    orphans = [job for job in world.alive() if job.lane == "jobs" and not job.owner]
+    assert not orphans, "a claim stands though something lies around that an owner has lost"
+    world.stand(ask.nonce, ask.worker, ask.free - got, ask.room - got)
+    return True
 
 
 def _takeable(job: Job, ask: Ask) -> bool:
@@ -130,4 +161,4 @@ def _granted(grant: Grant, job: Job, nonce: str, *, fresh: bool) -> None:
         job.owner, job.state = nonce, "running"
         job.epoch, job.since = job.epoch + 1, len(job.ids)
     job.lapsed = False
-    assert grant == Grant(job.id, job.epoch, len(job.ids), job.hash, job.crashes)
+    assert grant == Grant(job.id, nonce, job.epoch, len(job.ids), job.hash, job.crashes)

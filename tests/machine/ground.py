@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from queuechat.bus import Bus
 from tests.conftest import free_port, start_redis
+from tests.machine.ears import Ears
 
 T = TypeVar("T")
 
@@ -24,6 +25,7 @@ class Ground:
         self._server = start_redis(folder, self._port)
         self.seen: Counter[str] = Counter()
         self.bus = self.run(Bus(f"redis://127.0.0.1:{self._port}", patience_s=30).open())
+        self.ears = self.run(Ears(self.bus).open())
 
     def run(self, what: Coroutine[Any, Any, T]) -> T:
         return self._runner.run(what)
@@ -37,9 +39,11 @@ class Ground:
 
     def restart(self) -> None:
         """kill -9 and up again with what was on disk."""
+        self.ears.cut()
         self._server.kill()
         self._server.wait()
         self._server = start_redis(self._folder, self._port)
+        self.run(self.ears.again())
 
     def close(self) -> None:
         self.run(self.bus.close())

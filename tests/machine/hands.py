@@ -145,6 +145,18 @@ async def touched(bus: Bus, world: World, granted: set[str]) -> Touched:
     return Touched(ended, let_go)
 
 
+async def run_out(bus: Bus, nonce: str) -> None:
+    """The worker whose claim stands was not heard of for longer than it may be granted anything."""
+    _, _, rest = (await ask(bus, "HGET", keys.standing(MODEL), nonce)).partition(b" ")
+    await ask(bus, "HSET", keys.standing(MODEL), nonce, b"1 " + rest)
+
+
+async def owners(bus: Bus, ids: list[str]) -> dict[str, str]:
+    """By whom these jobs were taken; nobody is ""."""
+    found = await bus.connection.insist([("HGET", keys.job(MODEL, id), "own") for id in ids]) if ids else []
+    return {id: own.decode() for id, own in zip(ids, found, strict=True)}
+
+
 async def wind(bus: Bus, *, away_ms: int = 0) -> None:
     """Workers were last heard of `away_ms` ago, and before that for two hours: short leases count, long ones do not."""
     now = await time_ms(bus)

@@ -6,137 +6,26 @@ message. After each step Redis must hold exactly what the model says.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
-from typing import Any
-
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, precondition, rule
+from hypothesis.stateful import precondition, rule
 
-from queuechat.protocol import Job as Request
-from queuechat.protocol import choice_id
 from tests.machine import hands
-from tests.machine.acts import WORKERS, Acts, Call, pick
-from tests.machine.checks import KEYS, MODEL
+from tests.machine.checks import MODEL
+from tests.machine.coming import Coming, free, number, twice, worker, zombie
+from tests.machine.ears import WORKERS
 from tests.machine.hands import Belief
-from tests.machine.model import Job
 from tests.machine.reader import Reader
+from tests.machine.taking import pick
 
-number = st.integers(0, 63)
-worker = st.sampled_from(WORKERS)
-twice = st.sampled_from((1, 1, 1, 2))
 kind = st.sampled_from(("next", "next", "next", "next", "again", "skip", "diverged"))
 part = st.tuples(number, kind, st.sampled_from((1, 2, 3, 8, 12)))
 reason = st.sampled_from(("stop", "stop", "length", "error", "cancelled", "deadline"))
-lane = st.sampled_from(("jobs", "jobs", "bulk"))
-tenant = st.sampled_from(("", "", "ann", "Bob"))
-zombie = st.sampled_from((False, False, True))
 
 
-class Machine(Acts):
-    """The rules: Hypothesis chooses which act comes next, and with whom."""
+class Machine(Coming):
+    """All other rules."""
 
-    def step(self, *acts: Coroutine[Any, Any, Any]) -> None:
-        """Do these, then look at everything."""
-
-        async def do() -> None:
-            await hands.wind(self.bus)
-            for act in acts:
-                await act
-            await self.compare()
-
-        self.sound = False
-        try:
-            self.ground.run(do())
-        finally:
-            for act in acts:
-                act.close()
-        self.sound = True
-
-    def some(self, number: int, *, zombie: bool) -> Belief:
-        """What a worker believes to hold; as a `zombie` also what it has lost."""
-        active = [belief for belief in self.beliefs if belief.active]
-        return pick(self.beliefs if zombie or not active else active, number)
-
-    def ids(self, numbers: Sequence[int]) -> list[str]:
-        known = [*self.world.jobs, "nobody"]
-        return list(dict.fromkeys(pick(known, number) for number in numbers))
-
-    def living(self) -> list[Job]:
-        return self.world.alive()
-
-    def any_free(self) -> bool:
-        """Whether a claim can give something."""
-        return any(not job.owner or job.lapsed for job in self.world.alive())
-
-    def any_owned(self) -> bool:
-        return any(job.owner for job in self.world.alive())
-
-    @initialize(faithful=st.sampled_from((True, True, False)), lanes=st.lists(lane, min_size=1, max_size=4))
-    def begin(self, faithful: bool, lanes: list[str]) -> None:
-        """Every owner of a job writes the same, or (level 1) each its own."""
-        self.faithful = faithful
-        for lane in lanes:
-            self.a_request_comes(1, lane, 0, "", "", 1)
-
-    @rule(
-        choices=st.sampled_from((1, 1, 2)),
-        lane=lane,
-        limit=st.sampled_from((0, 0, 0, 1, 3)),
-        key=st.sampled_from(("", KEYS[0], *KEYS)),
-        body=st.sampled_from(("x", "x", "y")),
-        times=twice,
-        tenant=tenant,
-    )
-    def a_request_comes(
-        self, choices: int, lane: str, limit: int, key: str, body: str, times: int, tenant: str = ""
-    ) -> None:
-        request = f"j{len(self.calls)}"
-        ids = [choice_id(request, k) for k in range(choices)]
-        jobs = [Request(id, MODEL, prompt="hi", lane=lane, tenant=tenant) for id in ids]  # type: ignore[arg-type]
-        call = Call(jobs, limit, key, body)
-        self.calls.append(call)
-        self.step(*(self.enqueue(call) for _ in range(times)))
-
-    @rule(
-        lane=lane,
-        tenants=st.lists(tenant, min_size=3, max_size=7),
-        rooms=st.lists(st.integers(1, 2), min_size=1, max_size=4),
-        worker=worker,
-    )
-    def tenants_compete(self, lane: str, tenants: list[str], rooms: list[int], worker: str) -> None:
-        """Each comes with a job, and some of the jobs are taken; then all who wait ask for their places."""
-        for tenant in tenants:
-            self.a_request_comes(1, lane, 0, "", "", 1, tenant)
-        for room in rooms:
-            self.step(self.claim(worker, room, room), self.watch([job.id for job in self.living()]))
-
-    @precondition(lambda self: self.calls)
-    @rule(at=number)
-    def a_request_comes_again(self, at: int) -> None:
-        call = pick(self.calls, at)
-        known = [self.world.jobs[job.id] for job in call.jobs if job.id in self.world.jobs]
-        if not any(job.dropped for job in known):  # what was dropped is not known any more
-            self.step(self.enqueue(call))
-
-    @precondition(lambda self: self.any_free() or self.lost)
-    @rule(worker=worker, room=st.integers(1, 4), bulk=st.integers(0, 4), lost=zombie, times=twice)
-    def a_worker_claims(self, worker: str, room: int, bulk: int, lost: bool, times: int) -> None:
-        self.step(*(self.claim(worker, room, bulk, lost=lost or k + 1 < times) for k in range(times)))
-
-    @rule(worker=worker, room=st.integers(1, 3), lanes=st.tuples(lane, lane), suspect=st.booleans(), drained=zombie)
-    def an_answer_is_lost(self, worker: str, room: int, lanes: tuple[str, str], suspect: bool, drained: bool) -> None:
-        """A claim is made again after something else has come, or was handed back; what it gave may be a suspect."""
-        for _ in range(2 * suspect):
-            self.step(self.claim(worker, room, room), self.release(worker, 2))
-        self.a_request_comes(1, lanes[0], 0, "", "", 1)
-        self.step(self.claim(worker, room, room, lost=True))
-        self.a_request_comes(1, lanes[1], 0, "", "", 1)
-        if drained:
-            other = pick(WORKERS, WORKERS.index(worker) + 1)
-            self.step(self.claim(other, 1, 1), self.release(other, 0))
-        self.step(self.claim(worker, room, room))
-
-    @precondition(any_free)
+    @precondition(Coming.any_free)
     @rule(worker=worker, room=st.integers(1, 4))
     def a_worker_claims_when_leases_do_not_count(self, worker: str, room: int) -> None:
         self.step(self.claim(worker, room, room, trusting=False))
@@ -181,12 +70,12 @@ class Machine(Acts):
         parts = [(self.some(at, zombie=zombie), reason, int(gap)) for at, reason, gap in ends]
         self.step(*(self.finish(parts) for _ in range(times)))
 
-    @precondition(any_owned)
+    @precondition(Coming.any_owned)
     @rule(worker=worker, times=twice)
     def a_supervisor_renews(self, worker: str, times: int) -> None:
         self.step(*(self.renew(worker) for _ in range(times)))
 
-    @precondition(any_owned)
+    @precondition(Coming.any_owned)
     @rule(worker=worker, how=st.integers(0, 2), times=twice)
     def a_supervisor_releases(self, worker: str, how: int, times: int) -> None:
         self.step(*(self.release(worker, how) for _ in range(times)))
@@ -203,20 +92,24 @@ class Machine(Acts):
         worker = self.some(at, zombie=False).worker
         if killed:
             self.forget(worker)
+            self.step(self.die(worker))
         self.step(self.lapse(worker))
 
-    @precondition(any_free)
+    @precondition(Coming.any_free)
     @rule(
         worker=worker,
         how=st.sampled_from((1, 2, 2, 3)),
         times=st.integers(2, 5),
         room=st.integers(1, 3),
+        free=free,
         tokens=st.lists(st.sampled_from((0, 0, 1, 9)), min_size=5, max_size=5),
     )
-    def workers_die_one_after_another(self, worker: str, how: int, times: int, room: int, tokens: list[int]) -> None:
+    def workers_die_one_after_another(
+        self, worker: str, how: int, times: int, room: int, free: int, tokens: list[int]
+    ) -> None:
         """Each takes what there is, says something and dies with it: killed, of itself, or (3) in silence."""
         for _, count in zip(range(times), tokens, strict=False):
-            self.step(self.claim(worker, room, room))
+            self.step(self.claim(worker, room, room, free=free))
             parts = [(belief, "next", count) for belief in self.active(worker) if count]
             self.step(self.publish(parts))
             self.step(self.release(worker, how) if how < 3 else self.lapse(worker))

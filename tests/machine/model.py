@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 SUSPECT, PROVEN, MAX_CRASHES, MAX_KILLS = 2, 8, 5, 100
+MOST = 4  # that are granted to a claim that stands
 UNDELIVERED = ("cancelled", "deadline", "dead", "error")
 
 
@@ -64,14 +65,27 @@ class Job:
         return self.crashes >= MAX_CRASHES or self.kills >= MAX_KILLS
 
 
+@dataclass(slots=True)
+class Standing:
+    """A claim that stands: `left` more may be granted to it, until it is `over`."""
+
+    worker: str
+    free: int
+    left: int
+    granted: int = 0
+    over: bool = False
+
+
 class World:
-    """All jobs of a model."""
+    """All jobs of a model, and the claims that stand."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
         self.keys: dict[str, tuple[str, str]] = {}  # idempotency key: request, body
         self.last_place = 0
         self.turns: dict[str, dict[str, int]] = {"jobs": {}, "bulk": {}}  # of each lane, by tenant
+        self.standing: dict[str, Standing] = {}  # by nonce
+        self.deaf = set[str]()  # workers for whom nobody listens
 
     def alive(self) -> list[Job]:
         return [job for job in self.jobs.values() if job.alive]
@@ -150,17 +164,21 @@ class World:
             self.end(job, "cancelled")
         return "OK"
 
-    def watch(self, id: str) -> tuple[str, int, int]:
+    def watch(self, ids: Sequence[str]) -> list[tuple[str, int, int]]:
+        """Places are told when all that were late have gone."""
+        sights = [self._sight(id) for id in ids]
+        places = {job.id: place for place, job in enumerate(self.line("jobs"), 1)}
+        return [(*sight, places.get(id, 0)) for id, sight in zip(ids, sights, strict=True)]
+
+    def _sight(self, id: str) -> tuple[str, int]:
         job = self.jobs.get(id)
         if not job or job.dropped:
-            return ("", 0, 0)
+            return ("", 0)
         seen = job.state
-        place = self.line("jobs").index(job) + 1 if (seen, job.lane) == ("waiting", "jobs") else 0
         job.unwatched = job.unwatched and not job.alive
         if job.alive and job.late:
             self.end(job, "deadline")
-            place = 0
-        return (seen, len(job.ids), place)
+        return (seen, len(job.ids))
 
     def expire(self) -> int:
         late = [job for job in self.alive() if job.late]
@@ -186,6 +204,24 @@ class World:
         gone = job.state == "dead" and not job.dropped
         job.dropped = job.dropped or gone
         return int(gone)
+
+    # -- claims that stand -----------------------------------------------------------------------------------------
+
+    def stand(self, nonce: str, worker: str, free: int, left: int) -> None:
+        self.standing[nonce] = Standing(worker, free, min(free, left, MOST))
+
+    def take_back(self, nonce: str, heard: int) -> bool:
+        """Nothing is granted to it any more. True when all that was has been heard of."""
+        one = self.standing.pop(nonce, None)
+        return one is not None and one.granted == heard
+
+    def roomiest(self) -> list[str]:
+        """Of which claims that stand one is next to be granted a job; those that are over go."""
+        for nonce, one in list(self.standing.items()):
+            if one.over or one.worker in self.deaf:
+                del self.standing[nonce]
+        able = {nonce: one.free for nonce, one in self.standing.items() if one.left}
+        return [nonce for nonce, free in able.items() if free == max(able.values())]
 
     # -- workers ---------------------------------------------------------------------------------------------------
 
@@ -227,6 +263,7 @@ class World:
 
     def release(self, worker: str, how: int, only: Sequence[str]) -> int:
         """How: 0 handed back, 1 killed, 2 died of itself."""
+        self.standing.clear()
         jobs = self.owned(worker)
         doubtful = [job for job in jobs if not job.proven]
         handed = [job for job in jobs if not only or job.id in only]

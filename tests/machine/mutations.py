@@ -106,6 +106,55 @@ MUTATIONS = (
     _one("who ended still waits", "  leave_room(p .. v[2], v[4], v[1])\n"),
     _one("who was taken still waits", "    leave_room(stream, tenant, sid)\n"),
     _one("a full room is full for all", "tenants == 1 or own + count > math.floor(limit / tenants)", "true"),
+    _one("heard grants are not compared", "  return one and one.granted == heard\n", "  return one\n"),
+    _one("what was heard of is told again", "  return one and one.granted == heard\n"),
+    _one(
+        "what Redis knows of no more is not told again", "return one and one.granted", "return not one or one.granted"
+    ),
+    _one("a claim asked again stands", "if args[6] == '1' or enough(out) then", "if enough(out) then"),
+    _one("a claim asked again goes on standing", "  if args[6] == '1' then take_back(p, who.nonce) end"),
+    _one(
+        "what stood is not taken back by the next claim",
+        "  redis.call('HDEL', p .. 'standing', nonce)\n  return",
+        "  return",
+    ),
+    _one("a release leaves claims standing", "  take_all_back(p)\n  local guilty", "  local guilty"),
+    _one("a bereavement leaves claims standing", "  take_all_back(p)\n  if what ==", "  if what =="),
+    _one("a claim that was held back stands", "  if held then", "  if held and not may_stand(p, args, out) then"),
+    _one("a claim without room stands", " and tonumber(args[4]) > #out"),
+    _one("a claim without free places stands", "tonumber(args[12] or 0) > #out and tonumber", "tonumber"),
+    _one("places that a claim filled are free", "tonumber(args[12]) - #out", "tonumber(args[12])"),
+    _one(
+        "room that a claim filled is left",
+        "tonumber(args[4]) - #out, tonumber(args[13])",
+        "tonumber(args[4]), args[13]",
+    ),
+    _one("grants are not counted", "one.granted + 1 }", "one.granted }"),
+    _one("more is granted than may be", "    elseif one.left > 0 and (", "    elseif ("),
+    _one("what may be granted does not grow less", "one.left - 1, one.granted", "one.left, one.granted"),
+    _one("more is granted than there are places", "math.min(left, free, MOST)", "math.min(left, MOST)"),
+    _one("a frozen worker keeps all that comes", "math.min(left, free, MOST)", "math.min(left, free)"),
+    _one("a worker with less room is granted more", "one.free > best.free", "one.free < best.free"),
+    _one("places do not fill with grants", "one.free - 1, one.left", "one.free, one.left"),
+    _one("claims stand for ever", "if t > one.till or not listens", "if not listens"),
+    _one("who is gone is granted jobs", "or not listens(rows[i]) then", "then"),
+    _one("who comes is granted before those who wait", " or waiting(stream) > left then", " then"),
+    _one("bulk is granted unasked", "if args[1] ~= 'jobs' or waiting", "if waiting"),
+    _one("long requests are granted unasked", "    if #args[i + 1] > HAND_BYTES then return left end\n"),
+    _one("nobody is told of a grant", "redis.call('PUBLISH', 'qc:control:' .. who.worker,\n", "string.format('%s',\n"),
+    _one("the granted are told another nonce", "{ 'job', nonce, got[3]", "{ 'job', who.worker, got[3]"),
+    _one("the granted are told another number", "whole(got[6]), one.left - 1 }", "whole(got[6]), one.left }"),
+    _one(
+        "all are woken for what was granted",
+        "  local left = hand_out(p, stream, args, new, t)\n",
+        "  local left = #new; hand_out(p, stream, args, new, t)\n",
+    ),
+    _one(
+        "nobody is woken for what was not granted",
+        "  if left > 0 then redis.call('PUBLISH', p .. 'wake'",
+        "  if left > #new then redis.call('PUBLISH', p .. 'wake'",
+    ),
+    _one("grants told again have another nonce", "do got[#got + 1] = stood end", "do got[8] = who.nonce end"),
     _one("renew does not renew", "    redis.call('XCLAIM', one.stream, GROUP, one.worker, 0, one.sid, 'JUSTID')\n"),
 )
 #: What the reference names, for every test run; the others are tried by `python -m tests.machine --mutations`.
@@ -126,6 +175,9 @@ ALWAYS = (
     "leases run out while Redis was down",
     "turns are not counted",
     "who ended still waits",
+    "heard grants are not compared",
+    "a claim asked again goes on standing",
+    "a release leaves claims standing",
 )
 
 

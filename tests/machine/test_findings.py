@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from queuechat import keys
-from queuechat.bus import Bus, Repeated
+from queuechat.bus import Bus, Repeated, Stand
 from queuechat.letters import Letter, list_letters, redrive
-from queuechat.protocol import Job, choice_id
+from queuechat.protocol import Job, choice_id, new_id
 from tests.contract.test_transitions import a_job, put, take
 
 
@@ -110,3 +110,35 @@ async def test_what_was_handed_back_is_not_hidden_by_leases_that_do_not_count(bu
     now = int((await bus.connection.command("TIME"))[0]) * 1000
     await bus.connection.command("HSET", keys.pulse(model), "at", now, "resumed", now)
     assert [claim.job for claim in await bus.claim(model, "w", "w/1", room=1)] == [handed]
+
+
+async def test_no_more_is_granted_to_a_claim_that_stands_than_its_worker_has_places(bus: Bus, model: str) -> None:
+    jobs = [a_job(model) for _ in range(3)]
+    await bus.listener.subscribe(keys.control(f"{model}-w"), lambda message: None)
+    claims = await bus.claim(model, f"{model}-w", f"{model}-w/1", room=4, bulk_room=4, stand=Stand(free=1))
+    assert claims.stands
+    for job in jobs:
+        await put(bus, job)
+    assert [claim.job for claim in await take(bus, model, "other", room=4)] == jobs[1:]
+
+
+async def test_a_claim_that_stood_in_a_lost_answer_stands_no_more_once_it_is_asked_again(bus: Bus, model: str) -> None:
+    job, worker = a_job(model), f"{model}-w"
+    await bus.listener.subscribe(keys.control(worker), lambda message: None)
+    lost = await bus.claim(model, worker, f"{worker}/1", room=4, bulk_room=4, stand=Stand(4))
+    again = await bus.claim(model, worker, f"{worker}/1", room=4, bulk_room=4, again=True, stand=Stand(4))
+    assert (lost.stands, again.stands) == (True, False)
+    await put(bus, job)
+    after = await bus.claim(model, worker, f"{worker}/2", room=4, bulk_room=4, stand=Stand(4))
+    assert [claim.job for claim in after] == [job], "or its owner would never hear of it"
+
+
+async def test_a_claim_that_left_something_behind_because_it_has_so_much_does_not_stand(bus: Bus, model: str) -> None:
+    large, small = Job(new_id(), model, prompt="x" * 5_000_000), a_job(model)
+    for worker, job in (("a", large), ("b", small)):
+        await put(bus, job)
+        await take(bus, model, worker)
+    for worker in ("a", "b"):
+        await bus.release(model, worker, crashed=False)
+    claims = await bus.claim(model, "w", "w/1", room=4, bulk_room=4, stand=Stand(4))
+    assert (len(claims), claims.stands) == (1, False), "the other one lies around"

@@ -15,6 +15,7 @@ from tests.machine.run import run_machine
 REACHED = {
     *("enqueue OK", "enqueue DUP", "enqueue MISMATCH", "enqueue FULL", "claim GO", "claim HELD", "claim let go"),
     *("claim granted a suspect", "claim granted a job again", "claim ended dead lapsed", "claim ended cancelled free"),
+    *("claim STANDS", "claim told again", "grant heard", "grant lost", "grant to one of several"),
     *("publish OK", "publish DUP", "publish GAP", "publish FENCED", "publish DIVERGED", "publish CANCEL"),
     *("publish DEADLINE", "finish OK", "finish ALREADY", "finish FENCED", "finish GAP", "renew OK", "renew CANCEL"),
     *("release 0 some", "release 2 some dead", "expire some", "redrive waiting", "drop dead"),
