@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -43,6 +45,14 @@ class Running:
     at: int
     again: Sequence[int] = ()
     task: asyncio.Task[None] | None = None
+
+
+def _cannot_compile() -> bool:
+    """On a CPU torch compiles with a C++ compiler of the system: it takes minutes at each start, and gains a tenth."""
+    if not current_platform.is_cpu() or shutil.which(os.environ.get("CXX", "g++")):
+        return False
+    log.warning("vLLM runs uncompiled, a tenth slower: there is no C++ compiler here (apt-get install g++, or set CXX)")
+    return True
 
 
 class VllmEngine:
@@ -84,7 +94,7 @@ class VllmEngine:
                 tokenizer=self._source,
                 revision=self._revision,
                 load_format="safetensors",
-                enforce_eager=current_platform.is_cpu(),  # compiling takes minutes there, and gains little
+                enforce_eager=_cannot_compile(),
                 structured_outputs_config={"backend": "guidance"},
                 max_logprobs=20,
                 logprobs_mode="raw_logprobs",
