@@ -22,7 +22,8 @@
     qc:models               zset     directory: model name by last beat (ms)          -
     qc:worker:<w>           string   worker card: liveness and load                   3 s, renewed each second
     qc:workers              zset     directory: worker id by last beat (ms)           -
-    qc:control:<w>          channel  "cancel <id>", "job …" and "drain" for one worker  -
+    qc:control:<w>          channel  "cancel <id>" and "drain" for one worker         -
+    qc:control:<w>:grants   channel  jobs given to a claim that its engine left standing  -
     qc:limit:<id>:running   zset     requests of a key that are being answered        10 s, renewed each second
     qc:limit:{<id>}:rate    hash     requests and tokens that a key, or a person at the page, has left  until full again
     qc:limit:{<id>}:paid:<r> string  tokens that a request has paid ahead                 its end, or its deadline
@@ -165,6 +166,10 @@ def worker_card(worker: str) -> str:
 
 def control(worker: str) -> str:
     return f"qc:control:{worker}"
+
+
+def grants(worker: str) -> str:
+    return f"qc:control:{worker}:grants"
 
 
 def running(key: str) -> str:

@@ -1,8 +1,8 @@
 """Asking for jobs: the same call until Redis answers it, so that what was granted in a lost reply is not lost.
 
-A claim may be left standing. What comes is then granted to it by the call that brings it, and told on the worker's
-channel, which saves the way there and back. The next claim takes the place of the one that stands, and says how many
-grants were heard of: when there were more, their jobs come with its answer.
+A claim may be left standing. What comes is then granted to it by the call that brings it, and told on a channel of its
+own, which saves the way there and back. The next claim takes the place of the one that stands, and says how many grants
+were heard of: when there were more, their jobs come with its answer.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ class Claimer:
         standing when it leaves some of its room."""
         failpoint("claim.before")
         before = next(iter(self._asked.values()), _Asked(""))
+        # Not brought up to date with each try: `room` was told when so many were heard of.
+        stand = Stand(max(free, 0), before.nonce, before.heard)
         asked = _Asked(f"{self._worker}/{self._life}.{secrets.token_hex(8)}")
         # A grant may be heard of before the answer that says that the claim stands.
         self._asked[asked.nonce] = asked
@@ -65,7 +67,7 @@ class Claimer:
                     again=lost,
                     fresh=fresh,
                     turn=self._turn,
-                    stand=Stand(max(free, 0), before.nonce, before.heard),
+                    stand=stand,
                 )
             except BusUnavailable as error:
                 if not lost:

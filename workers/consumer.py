@@ -53,7 +53,9 @@ class Consumer:
         self._outbox = Outbox()
         self._draining = False
         self._places = places or Places(engine.caps.max_running)
-        self._puller = Puller(Claimer(bus, model, worker, life), engine, self._places, self.held, self._take)
+        self._puller = Puller(
+            Claimer(bus, model, worker, life), engine, self._places, self.held, self._take, self._outbox.wake
+        )
         self._beside = Beside(engine, speech, self._progressed, self._scored, self._died)
         self._death: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -67,6 +69,7 @@ class Consumer:
         """Pull and answer until drained."""
         await self.bus.listener.subscribe(keys.wake(self.model), self._puller.woken, self._puller.woken)
         await self.bus.listener.subscribe(keys.control(self.worker), self._told)
+        await self.bus.listener.subscribe(keys.grants(self.worker), self._puller.granted)
         tasks = [
             asyncio.create_task(part, name=name)
             for name, part in (
@@ -172,7 +175,7 @@ class Consumer:
     # -- publish ---------------------------------------------------------------------------------------------------
 
     async def _publish_loop(self) -> None:
-        while not (self._draining and not self.held):
+        while not (self._puller.drained and not self.held):
             due = await self._outbox.take()
             said = [(held, item) for held in due for item in iter(held.flush, None)]
             if said:
@@ -248,11 +251,9 @@ class Consumer:
     # -- from outside ----------------------------------------------------------------------------------------------
 
     def _told(self, message: bytes) -> None:
-        word, _, rest = message.partition(b" ")
-        if word == b"cancel":
-            self.cancel(rest.decode())
-        elif word == b"job":
-            self._puller.granted(rest)
+        word, _, id = message.decode().partition(" ")
+        if word == "cancel":
+            self.cancel(id)
 
     async def _clock_loop(self) -> None:
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 
 from queuechat import keys
@@ -26,13 +27,17 @@ class Puller:
         places: Places,
         held: Mapping[str, Held],
         take: Callable[[Claim], Awaitable[None]],
+        on_drained: Callable[[], None],
     ):
         self._claimer, self._engine, self._places, self._held, self._take = claimer, engine, places, held, take
+        self._on_drained = on_drained
         self._wake = asyncio.Event()  # something to claim, or a slot is free
         self._seat = places.join(held, self._wake)
         self._readings_due = True  # something may only want to be read, which needs no slot
-        self._granted: asyncio.Queue[Claim] = asyncio.Queue()  # to the claim that stands
-        self._draining = False
+        self._granted: deque[Claim] = deque()  # to the claim that stands, and not taken yet
+        self._grants = asyncio.Event()
+        self._taking = asyncio.Lock()  # what was granted is in `_granted` or in `held`, for who has this
+        self._draining = self.drained = False
 
     @property
     def readings(self) -> int:
@@ -45,19 +50,28 @@ class Puller:
     def granted(self, message: bytes) -> None:
         """What the worker's channel says was granted to the claim that stands."""
         if grant := self._claimer.hear(message):
-            self._granted.put_nowait(grant.claim)
+            self._granted.append(grant.claim)
+            self._grants.set()
             if not grant.left:
                 self._wake.set()
 
     def drain(self) -> None:
+        """Ask for nothing more; `drained` is true when nothing more can come."""
         self._draining = True
         self._wake.set()
+        # By then no claim stands, whether or not Redis has answered.
+        asyncio.get_running_loop().call_later(keys.STANDING_MS / 1000, self._drained)
+
+    def _drained(self) -> None:
+        self.drained = True
+        self._on_drained()
 
     async def ask(self) -> None:
         """Claim until drained."""
         while not self._draining:
             self._wake.clear()
             async with self._places.turn:
+                await self._take_granted()  # so that they are counted among those that take a place
                 claims = await self._claim()
                 for claim in claims:
                     await self._take(claim)
@@ -71,15 +85,22 @@ class Puller:
                 self._readings_due = True  # handed back by another worker, or its wake-up was lost
         for claim in await self._claimer.take(0, 0, 0):  # so that none stands any more
             await self._take(claim)
+        await self._take_granted()
+        self._drained()
         await asyncio.Event().wait()
 
     async def receive(self) -> None:
-        """Take what is granted unasked."""
+        """Take what is granted unasked, also while Redis does not answer a claim."""
         while True:
-            claim = await self._granted.get()
-            failpoint("claim.after")
-            async with self._places.turn:
-                await self._take(claim)
+            await self._grants.wait()
+            await self._take_granted()
+
+    async def _take_granted(self) -> None:
+        async with self._taking:
+            self._grants.clear()
+            while self._granted:
+                failpoint("claim.after")
+                await self._take(self._granted.popleft())
 
     async def _claim(self) -> Claims:
         room = self._places.room()

@@ -194,7 +194,7 @@ end
 local function claim(keys, args)
   local p, t, out, held = prefix(keys), now(), {}, false
   local who = { worker = args[1], nonce = args[2], lease = tonumber(args[3]), fresh = tonumber(args[7] or 0) }
-  if (args[8] or '') ~= '' and outdated(p, string.match(who.nonce, '^(.-)%.'), tonumber(args[8])) then return out end
+  if (args[8] or '') ~= '' and outdated(p, string.match(who.nonce, '^(.*)%.'), tonumber(args[8])) then return out end
   beat(p, t, math.max(SILENCE_MS, who.lease))
   take_unheard(p, who, args[10] or '', tonumber(args[11] or 0), t, out)
   if args[6] == '1' then take_back(p, who.nonce) end -- the answer that was lost may have said that it stands

@@ -87,8 +87,8 @@ local function hand_over(p, stream, t)
   local got = out[1]
   if not got then return false end
   note_grant(p, nonce, one)
-  redis.call('PUBLISH', 'qc:control:' .. who.worker,
-    table.concat({ 'job', nonce, got[3], whole(got[6]), one.left - 1 }, ' ') .. '\n' .. got[2])
+  redis.call('PUBLISH', channel_of(nonce),
+    table.concat({ nonce, got[3], whole(got[6]), one.left - 1 }, ' ') .. '\n' .. got[2])
   return true
 end
 

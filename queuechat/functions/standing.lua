@@ -1,5 +1,5 @@
 -- Standing claims: a worker with room to spare leaves its claim standing, and what comes is granted to it by the call
--- that brings it. The grant goes to the worker's channel, and pub/sub has no memory: so the worker's next claim takes the
+-- that brings it. The grant goes to a channel of the worker's engine, and pub/sub has no memory: so the worker's next claim takes the
 -- standing one back and tells how many grants it has heard of. If there were more, what was granted is told again.
 --
 --   standing  hash  nonce: "<until> <free> <left> <granted>": until when (ms) it stands, the worker's free places, how
@@ -35,10 +35,14 @@ local function worker_of(nonce)
   return string.match(nonce, '^[^/]*')
 end
 
--- Of a worker that is gone Redis knows at once: its connection is. (In a cluster it may listen at another node, and a
+local function channel_of(nonce)
+  return 'qc:control:' .. worker_of(nonce) .. ':grants'
+end
+
+-- Of an engine that is gone Redis knows at once: its connection is. (In a cluster it may listen at another node, and a
 -- role of an earlier release may not ask: then workers are granted nothing but what they ask for.)
 local function listens(nonce)
-  local counted = redis.pcall('PUBSUB', 'NUMSUB', 'qc:control:' .. worker_of(nonce))
+  local counted = redis.pcall('PUBSUB', 'NUMSUB', channel_of(nonce))
   return not counted.err and counted[2] > 0
 end
 

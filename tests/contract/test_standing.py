@@ -21,20 +21,18 @@ def for_long(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Ears:
-    """What the control channels of workers say."""
+    """What is said on the channels of workers' engines."""
 
     def __init__(self, bus: Bus):
         self._bus = bus
         self._heard: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def open(self, worker: str) -> None:
-        await self._bus.listener.subscribe(keys.control(worker), self._heard.put_nowait)
+        await self._bus.listener.subscribe(keys.grants(worker), self._heard.put_nowait)
 
     async def grant(self) -> Grant:
         async with asyncio.timeout(30):
-            word, _, rest = (await self._heard.get()).partition(b" ")
-        assert word == b"job"
-        return Grant.decode(rest)
+            return Grant.decode(await self._heard.get())
 
     @property
     def silent(self) -> bool:
@@ -229,3 +227,13 @@ async def test_a_role_that_may_enqueue_may_give_the_job_to_a_worker(tmp_path: Pa
             assert (await ears.grant()).claim.job == job
     finally:
         server.kill()
+
+
+async def test_a_worker_whose_name_has_dots_is_no_other_that_begins_alike(bus: Bus, model: str) -> None:
+    """Its turns are its own: a claim of the one must not make the claims of the other come too late."""
+    for turn in range(1, 4):
+        await bus.claim(model, f"{model}-3.1-a", f"{model}-3.1-a/0.{turn}", room=1, turn=turn)
+    job = a_job(model)
+    await put(bus, job)
+    other = f"{model}-3.1-b"
+    assert [claim.job for claim in await bus.claim(model, other, f"{other}/0.1", room=1, turn=1)] == [job]

@@ -40,13 +40,13 @@ class Ears:
 
     async def listen(self, worker: str) -> None:
         if worker not in self._by_worker:
-            channel = keys.control(worker)
+            channel = keys.grants(worker)
             self._by_worker[worker] = await self._subscribe(channel, partial(self._hear, worker))
 
     async def go(self, worker: str) -> None:
         """Nobody listens for this worker any more, and Redis knows."""
         if gone := self._by_worker.pop(worker, None):
-            self._channels.discard(keys.control(worker))
+            self._channels.discard(keys.grants(worker))
             await self._bus.listener.unsubscribe(gone)
             marker = await self._bus.listener.subscribe(f"{_FENCE}:{worker}", lambda message: None)
             await self._bus.listener.unsubscribe(marker)  # what was sent before its confirmation was done before it

@@ -141,8 +141,8 @@ MUTATIONS = (
     _one("who comes is granted before those who wait", " or waiting(stream) > left then", " then"),
     _one("bulk is granted unasked", "if args[1] ~= 'jobs' or waiting", "if waiting"),
     _one("long requests are granted unasked", "    if #args[i + 1] > HAND_BYTES then return left end\n"),
-    _one("nobody is told of a grant", "redis.call('PUBLISH', 'qc:control:' .. who.worker,\n", "string.format('%s',\n"),
-    _one("the granted are told another nonce", "{ 'job', nonce, got[3]", "{ 'job', who.worker, got[3]"),
+    _one("nobody is told of a grant", "redis.call('PUBLISH', channel_of(nonce),\n", "string.format('%s',\n"),
+    _one("the granted are told another nonce", "({ nonce, got[3]", "({ who.worker, got[3]"),
     _one("the granted are told another number", "whole(got[6]), one.left - 1 }", "whole(got[6]), one.left }"),
     _one(
         "all are woken for what was granted",

@@ -60,7 +60,7 @@ def _grant(world: World, job: Job, nonce: str) -> Told:
 
 def judge_messages(told: Sequence[Told], new: Sequence[Request], heard: Sequence[tuple[str, bytes]]) -> None:
     """Whether exactly this was said to workers, and those that wait were woken for the rest."""
-    grants = [(worker, Grant.decode(text[4:])) for worker, text in heard if text.startswith(b"job ")]
+    grants = [(worker, Grant.decode(text)) for worker, text in heard if worker != "wake"]
     assert [
         Told(worker, grant.claim.nonce, grant.claim.job.id, grant.claim.epoch, grant.left) for worker, grant in grants
     ] == list(told), "workers were told something else than what was granted"

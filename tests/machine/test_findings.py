@@ -114,7 +114,7 @@ async def test_what_was_handed_back_is_not_hidden_by_leases_that_do_not_count(bu
 
 async def test_no_more_is_granted_to_a_claim_that_stands_than_its_worker_has_places(bus: Bus, model: str) -> None:
     jobs = [a_job(model) for _ in range(3)]
-    await bus.listener.subscribe(keys.control(f"{model}-w"), lambda message: None)
+    await bus.listener.subscribe(keys.grants(f"{model}-w"), lambda message: None)
     claims = await bus.claim(model, f"{model}-w", f"{model}-w/1", room=4, bulk_room=4, stand=Stand(free=1))
     assert claims.stands
     for job in jobs:
@@ -124,7 +124,7 @@ async def test_no_more_is_granted_to_a_claim_that_stands_than_its_worker_has_pla
 
 async def test_a_claim_that_stood_in_a_lost_answer_stands_no_more_once_it_is_asked_again(bus: Bus, model: str) -> None:
     job, worker = a_job(model), f"{model}-w"
-    await bus.listener.subscribe(keys.control(worker), lambda message: None)
+    await bus.listener.subscribe(keys.grants(worker), lambda message: None)
     lost = await bus.claim(model, worker, f"{worker}/1", room=4, bulk_room=4, stand=Stand(4))
     again = await bus.claim(model, worker, f"{worker}/1", room=4, bulk_room=4, again=True, stand=Stand(4))
     assert (lost.stands, again.stands) == (True, False)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from queuechat import keys
-from queuechat.bus import Bus, Claims, Grant
+from queuechat.bus import Bus, Claim, Claims, Grant
 from queuechat.client import Client
 from queuechat.errors import BusUnavailable
 from queuechat.protocol import End, Job, new_id
@@ -32,13 +32,13 @@ class Channel:
 
     async def next(self) -> bytes:
         async with asyncio.timeout(30):
-            return (await self.messages.get()).removeprefix(b"job ")
+            return await self.messages.get()
 
 
 @pytest.fixture
 async def channel(bus: Bus, model: str) -> Channel:
     channel = Channel()
-    await bus.listener.subscribe(keys.control(f"{model}-w"), channel.messages.put_nowait)
+    await bus.listener.subscribe(keys.grants(f"{model}-w"), channel.messages.put_nowait)
     return channel
 
 
@@ -173,4 +173,50 @@ async def test_a_worker_that_drains_leaves_no_claim_standing(bus: Bus, model: st
         await put(bus, a_job(model))
         await running
         await answer.close()
+    assert (await bus.depth(model)).waiting == 1
+
+
+async def test_a_worker_never_holds_more_than_it_has_places_for(bus: Bus, model: str) -> None:
+    """A grant and a line of a batch come at once: the one is heard of when the other is claimed."""
+    engine = EchoEngine(50, max_running=1)
+    consumer = Consumer(bus, engine, Speech(engine.vocabulary, ""), model=model, worker=f"{model}-w")
+    most, real = 0, consumer._take
+
+    async def counting(claim: Claim) -> None:
+        nonlocal most
+        await real(claim)
+        most = max(most, len(consumer.held))
+
+    consumer._puller._take = counting
+    running = asyncio.create_task(consumer.run())
+    async with asyncio.timeout(60):
+        for _ in range(5):
+            while not await bus.connection.command("EXISTS", keys.standing(model)):
+                await asyncio.sleep(0.01)
+            jobs = [Job(new_id(), model, prompt="hi", max_tokens=5, lane=lane) for lane in ("bulk", "jobs")]
+            await asyncio.gather(*(bus.enqueue([job], limit=10, grace_s=0) for job in jobs))
+            while (depth := await bus.depth(model)).waiting + depth.bulk_waiting + depth.running:
+                await asyncio.sleep(0.01)
+    consumer.drain()
+    await running
+    assert most == 1
+
+
+async def test_what_is_heard_of_while_a_claim_is_repeated_counts_in_its_room(
+    bus: Bus, model: str, claimer: Claimer, channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await claimer.take(1, 0, 0, free=1)
+    first, second, real, heard = a_job(model), a_job(model), bus.claim, list[Grant | None]()
+
+    async def lost_before_redis(*args: Any, **kwargs: Any) -> Claims:
+        if kwargs["again"]:
+            return await real(*args, **kwargs)
+        await put(bus, first)
+        heard.append(claimer.hear(await channel.next()))
+        await put(bus, second)
+        raise BusUnavailable("nobody is there")
+
+    monkeypatch.setattr(bus, "claim", lost_before_redis)
+    assert await claimer.take(1, 0, 0, free=1) == []
+    assert [grant.claim.job for grant in heard if grant] == [first]
     assert (await bus.depth(model)).waiting == 1
