@@ -46,9 +46,11 @@ local function listens(nonce)
   return not counted.err and counted[2] > 0
 end
 
--- The standing claim of the worker with most room: its nonce, and what is known of it. Those that are over go.
+-- The standing claim of the worker with most room: its nonce, and what is known of it; nil also for a role that may not
+-- look. Those that are over go.
 local function roomiest(p, t)
-  local rows, nonce, best = redis.call('HGETALL', p .. 'standing'), nil, nil
+  local rows, nonce, best = redis.pcall('HGETALL', p .. 'standing'), nil, nil
+  if rows.err then return nil end
   for i = 1, #rows, 2 do
     local one = read_standing(rows[i + 1])
     if t > one.till or not listens(rows[i]) then
