@@ -51,7 +51,6 @@ class Consumer:
         self.steps = 0
         self.tokens = 0
         self._outbox = Outbox()
-        self._draining = False
         self._places = places or Places(engine.caps.max_running)
         self._puller = Puller(
             Claimer(bus, model, worker, life), engine, self._places, self.held, self._take, self._outbox.wake
@@ -92,9 +91,7 @@ class Consumer:
     def drain(self) -> None:
         """Take nothing new; `run` returns when what is held has ended."""
         failpoint("drain.child")
-        self._draining = True
         self._puller.drain()
-        self._outbox.wake()
 
     def cancel(self, id: str, reason: Reason = Reason.CANCELLED) -> None:
         """Stop one job soon. Harmless for one that is not held."""

@@ -48,7 +48,7 @@ class Puller:
         self._wake.set()
 
     def granted(self, message: bytes) -> None:
-        """What the worker's channel says was granted to the claim that stands."""
+        """What the channel of grants says was granted to the claim that stands."""
         if grant := self._claimer.hear(message):
             self._granted.append(grant.claim)
             self._grants.set()
@@ -104,12 +104,12 @@ class Puller:
 
     async def _claim(self) -> Claims:
         room = self._places.room()
-        paced = isinstance(self._engine, Paced)
-        free = min(room.free, self._engine.room()) if isinstance(self._engine, Paced) else room.free
+        free, standing = room.free, 0 if self._places.shared else room.free
+        if isinstance(self._engine, Paced):
+            free, standing = min(free, self._engine.room()), 0
         due, self._readings_due = self._readings_due and not room.trying, False
         # A part of what is free at a time, so that workers that wake together share a burst.
         rooms = (-(-free // 4), min(room.bulk, free), room.fresh, MAX_READINGS - self.readings)
-        standing = 0 if paced or self._places.shared else free
         claims = await self._claimer.take(*rooms, standing) if free > 0 or due else Claims()
         self._seat.held_back = room.trying or claims.held_back
         if claims:

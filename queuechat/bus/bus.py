@@ -145,8 +145,8 @@ class Bus:
         nonce and `again`. `turn` rises with each try, so that one which arrives late does nothing.
 
         With `stand` the claim is left standing when nothing waits and there is still room: for STANDING_MS jobs are
-        granted to its nonce as they come, and told to the worker's control channel (`Grant`). What the claim before it
-        was granted and nobody heard of is among the answers, with that claim's nonce; so may be what was heard of.
+        granted to its nonce as they come, and told on the worker's channel of grants (`Grant`). What the claim before
+        it was granted and nobody heard of is among the answers, with that claim's nonce; so may be what was heard of.
         """
         args: list[Any] = [worker, nonce, lease_ms, room, bulk_room, int(again), fresh]
         args += ["" if turn is None else turn, reads_room]

@@ -30,9 +30,12 @@ class Ears:
     async def open(self, worker: str) -> None:
         await self._bus.listener.subscribe(keys.grants(worker), self._heard.put_nowait)
 
-    async def grant(self) -> Grant:
+    async def next(self) -> bytes:
         async with asyncio.timeout(30):
-            return Grant.decode(await self._heard.get())
+            return await self._heard.get()
+
+    async def grant(self) -> Grant:
+        return Grant.decode(await self.next())
 
     @property
     def silent(self) -> bool:

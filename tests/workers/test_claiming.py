@@ -12,6 +12,7 @@ from queuechat.bus import Bus, Claim, Claims, Grant
 from queuechat.client import Client
 from queuechat.errors import BusUnavailable
 from queuechat.protocol import End, Job, new_id
+from tests.contract.test_standing import Ears
 from tests.contract.test_transitions import a_job, put
 from workers.claiming import Claimer
 from workers.consumer import Consumer
@@ -24,21 +25,10 @@ def for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "STANDING_MS", 3_600_000)
 
 
-class Channel:
-    """What the worker's channel says, one after the other."""
-
-    def __init__(self) -> None:
-        self.messages: asyncio.Queue[bytes] = asyncio.Queue()
-
-    async def next(self) -> bytes:
-        async with asyncio.timeout(30):
-            return await self.messages.get()
-
-
 @pytest.fixture
-async def channel(bus: Bus, model: str) -> Channel:
-    channel = Channel()
-    await bus.listener.subscribe(keys.grants(f"{model}-w"), channel.messages.put_nowait)
+async def channel(bus: Bus, model: str) -> Ears:
+    channel = Ears(bus)
+    await channel.open(f"{model}-w")
     return channel
 
 
@@ -51,7 +41,7 @@ async def claim(claimer: Claimer) -> Claims:
     return await claimer.take(4, 0, 0, free=8)
 
 
-async def test_a_grant_is_heard_of_once(bus: Bus, model: str, claimer: Claimer, channel: Channel) -> None:
+async def test_a_grant_is_heard_of_once(bus: Bus, model: str, claimer: Claimer, channel: Ears) -> None:
     await claim(claimer)
     job = a_job(model)
     await put(bus, job)
@@ -64,7 +54,7 @@ async def test_a_grant_is_heard_of_once(bus: Bus, model: str, claimer: Claimer, 
 
 
 async def test_a_grant_whose_message_was_lost_is_taken_with_the_next_claim(
-    bus: Bus, model: str, claimer: Claimer, channel: Channel
+    bus: Bus, model: str, claimer: Claimer, channel: Ears
 ) -> None:
     await claim(claimer)
     heard, lost = a_job(model), a_job(model)
@@ -77,7 +67,7 @@ async def test_a_grant_whose_message_was_lost_is_taken_with_the_next_claim(
 
 
 async def test_a_grant_is_taken_once_when_its_message_comes_before_the_answer_that_brings_it(
-    bus: Bus, model: str, claimer: Claimer, channel: Channel, monkeypatch: pytest.MonkeyPatch
+    bus: Bus, model: str, claimer: Claimer, channel: Ears, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await claim(claimer)
     await put(bus, a_job(model))
@@ -93,7 +83,7 @@ async def test_a_grant_is_taken_once_when_its_message_comes_before_the_answer_th
 
 
 async def test_a_grant_that_comes_before_the_answer_that_leaves_the_claim_standing_is_heard(
-    bus: Bus, model: str, claimer: Claimer, channel: Channel, monkeypatch: pytest.MonkeyPatch
+    bus: Bus, model: str, claimer: Claimer, channel: Ears, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, real, heard = a_job(model), bus.claim, list[Grant | None]()
 
@@ -112,7 +102,7 @@ async def test_a_grant_that_comes_before_the_answer_that_leaves_the_claim_standi
 
 @pytest.mark.parametrize("told", [True, False], ids=["heard of", "not heard of"])
 async def test_what_is_granted_to_a_claim_whose_answer_is_lost_is_taken_once(
-    bus: Bus, model: str, claimer: Claimer, channel: Channel, monkeypatch: pytest.MonkeyPatch, told: bool
+    bus: Bus, model: str, claimer: Claimer, channel: Ears, monkeypatch: pytest.MonkeyPatch, told: bool
 ) -> None:
     job, real, heard = a_job(model), bus.claim, list[Grant | None]()
 
@@ -131,7 +121,7 @@ async def test_what_is_granted_to_a_claim_whose_answer_is_lost_is_taken_once(
 
 
 async def test_a_grant_that_cannot_be_read_ends_its_job_with_the_next_claim(
-    bus: Bus, model: str, claimer: Claimer, channel: Channel
+    bus: Bus, model: str, claimer: Claimer, channel: Ears
 ) -> None:
     await claim(claimer)
     job = a_job(model)
@@ -203,7 +193,7 @@ async def test_a_worker_never_holds_more_than_it_has_places_for(bus: Bus, model:
 
 
 async def test_what_is_heard_of_while_a_claim_is_repeated_counts_in_its_room(
-    bus: Bus, model: str, claimer: Claimer, channel: Channel, monkeypatch: pytest.MonkeyPatch
+    bus: Bus, model: str, claimer: Claimer, channel: Ears, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await claimer.take(1, 0, 0, free=1)
     first, second, real, heard = a_job(model), a_job(model), bus.claim, list[Grant | None]()
