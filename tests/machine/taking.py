@@ -101,7 +101,8 @@ class Taking(RuleBasedStateMachine):
     async def _grants(self, new: Sequence[Request], deaf: Sequence[bool]) -> None:
         told = list[Told]()
         if new:
-            told = judge_grants(self.world, new, await hands.owners(self.bus, [job.id for job in new]))
+            owners = await hands.owners(self.bus, [job.id for job in new])
+            told = judge_grants(self.world, new, owners, await hands.standing(self.bus))
         judge_messages(told, new, await self.ground.ears.heard())
         for number, grant in enumerate(told):
             self._hear(grant, deaf=number < len(deaf) and deaf[number])
