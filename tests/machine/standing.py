@@ -22,9 +22,7 @@ class Told(NamedTuple):
     left: int
 
 
-def judge_grants(
-    world: World, new: Sequence[Request], owners: Mapping[str, str], kept: Collection[str]
-) -> list[Told]:
+def judge_grants(world: World, new: Sequence[Request], owners: Mapping[str, str], kept: Collection[str]) -> list[Told]:
     """What the workers must have been told, now that Redis says to whom of the new ones each was granted, and which
     claims it has kept.
 
