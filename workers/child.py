@@ -1,8 +1,9 @@
 """The engine child: one engine, one consumer for each name that it serves. Started by the supervisor, which alone
 speaks to the outside.
 
-Standard input brings the spec as the first line, then `drain` and `cancel <id>`; its end means that the supervisor is
-gone. The pipe named by the first argument takes status lines, JSON: `ready` once, then load four times a second.
+Standard input brings the spec as the first line, then `drain`, and with each renewal of leases `renewed <JSON>`: a
+model and the verdicts on all jobs of it that are owned here. Its end means that the supervisor is gone. The pipe named
+by the first argument takes status lines, JSON: `ready` once, then load four times a second.
 """
 
 from __future__ import annotations
@@ -20,10 +21,9 @@ import orjson
 import uvloop
 
 from queuechat import logs
-from queuechat.bus import Bus
+from queuechat.bus import Bus, Verdict
 from queuechat.dialects.order import BYTES
 from queuechat.errors import EngineDied, Misconfigured, QueuechatError
-from queuechat.protocol import Reason
 from workers.building import build, speech_of
 from workers.consumer import Consumer
 from workers.engines.base import Caps, Engine
@@ -37,6 +37,7 @@ from workers.text.named import chat_format
 log = logging.getLogger(__name__)
 
 STATUS_S = 0.25
+_LINE = 1 << 24  # bytes: a renewal names all that is owned
 
 
 def _told(caps: Caps, speech: Speech) -> dict[str, Any]:
@@ -131,15 +132,20 @@ class Child:
 
     def _obey(self, command: str) -> None:
         word, _, rest = command.partition(" ")
-        for consumer in self._consumers:
-            if word == "drain":
+        if word == "renewed":
+            self._renewed(*orjson.loads(rest))
+        elif word == "drain":
+            for consumer in self._consumers:
                 consumer.drain()
-            elif word in ("CANCEL", "DEADLINE"):
-                consumer.cancel(rest, Reason.DEADLINE if word == "DEADLINE" else Reason.CANCELLED)
+
+    def _renewed(self, model: str, owned: dict[str, str]) -> None:
+        for consumer in self._consumers:
+            if consumer.model == model:
+                consumer.renewed({id: Verdict(verdict) for id, verdict in owned.items()})
 
 
 async def _standard_input() -> asyncio.StreamReader:
-    reader = asyncio.StreamReader()
+    reader = asyncio.StreamReader(_LINE)
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     return reader

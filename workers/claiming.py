@@ -81,6 +81,11 @@ class Claimer:
                     failpoint("claim.after")
                 return claims
 
+    async def give_back(self, id: str) -> None:
+        """A job that is owned here and was lost on its way; not while a claim is under way, which may bring it."""
+        if await self._bus.release(self._model, f"{self._worker}/{self._life}", [id], crashed=False):
+            log.warning("request %s was granted to this worker and is not here: it is handed back", id)
+
     def hear(self, message: bytes) -> Grant | None:
         """A grant that the worker's channel has brought; None when it is no news, or for a claim that stands no more:
         the answer to the claim that took its place has it."""

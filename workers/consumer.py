@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 
 from queuechat import keys
 from queuechat.bus import Bus, Claim, Item, Verdict
@@ -103,6 +104,13 @@ class Consumer:
             else:
                 held.finished()
                 self._mark(held)
+
+    def renewed(self, owned: Mapping[str, Verdict]) -> None:
+        """What Redis says of all that this worker owns, each time when that was renewed."""
+        for id, verdict in owned.items():
+            if reason := _UNWANTED.get(verdict):
+                self.cancel(id, reason)
+        self._puller.renewed(owned)
 
     # -- intake ---------------------------------------------------------------------------------------------------
 

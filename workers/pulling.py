@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from queuechat import keys
 from queuechat.bus import Claim, Claims
 from queuechat.failpoints import failpoint
+from workers.backstop import Backstop
 from workers.beside import MAX_READINGS
 from workers.claiming import Claimer
 from workers.engines.base import Engine, Paced
@@ -37,6 +38,7 @@ class Puller:
         self._granted: deque[Claim] = deque()  # to the claim that stands, and not taken yet
         self._grants = asyncio.Event()
         self._taking = asyncio.Lock()  # what was granted is in `_granted` or in `held`, for who has this
+        self._backstop = Backstop()
         self._draining = self.drained = False
 
     @property
@@ -54,6 +56,10 @@ class Puller:
             self._grants.set()
             if not grant.left:
                 self._wake.set()
+
+    def renewed(self, owned: Collection[str]) -> None:
+        """These jobs are owned here, says Redis."""
+        self._backstop.renewed(owned)
 
     def drain(self) -> None:
         """Ask for nothing more; `drained` is true when nothing more can come."""
@@ -73,8 +79,6 @@ class Puller:
             async with self._places.turn:
                 await self._take_granted()  # so that they are counted among those that take a place
                 claims = await self._claim()
-                for claim in claims:
-                    await self._take(claim)
             if claims.full:
                 self._readings_due = True
                 continue
@@ -110,8 +114,20 @@ class Puller:
         due, self._readings_due = self._readings_due and not room.trying, False
         # A part of what is free at a time, so that workers that wake together share a burst.
         rooms = (-(-free // 4), min(room.bulk, free), room.fresh, MAX_READINGS - self.readings)
-        claims = await self._claimer.take(*rooms, standing) if free > 0 or due else Claims()
+        asking = free > 0 or due
+        claims = await self._claimer.take(*rooms, standing) if asking else Claims()
         self._seat.held_back = room.trying or claims.held_back
         if claims:
             self._places.served(self._seat)
+        for claim in claims:
+            await self._take(claim)
+        if asking:
+            await self._give_back_lost()
         return claims
+
+    async def _give_back_lost(self) -> None:
+        async with self._taking:
+            granted = [claim.job.id for claim in self._granted]
+            lost = self._backstop.lost({*self._held, *granted})
+        for id in lost:
+            await self._claimer.give_back(id)

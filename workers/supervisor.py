@@ -17,8 +17,10 @@ import time
 from dataclasses import replace
 from typing import Literal
 
+import orjson
+
 from queuechat import keys
-from queuechat.bus import Bus, Verdict
+from queuechat.bus import Bus
 from queuechat.errors import Misconfigured, QueuechatError
 from queuechat.failpoints import failpoint
 from queuechat.protocol import WorkerCard
@@ -206,9 +208,8 @@ class Supervisor:
         failpoint("renew.before")
         if child and child.stalled_s() < self._hang_s and child.silent_s() < _SILENT_S:
             for model in self._spec.names:
-                for id, verdict in (await self._bus.renew(model, self._owner)).items():
-                    if verdict is not Verdict.OK:
-                        child.tell(f"{verdict} {id}")
+                owned = await self._bus.renew(model, self._owner)
+                child.tell(f"renewed {orjson.dumps([model, owned]).decode()}")
         failpoint("renew.after")
         for model in self._spec.names:
             await self._bus.expire(model)

@@ -80,15 +80,15 @@ local HAND_BYTES = 256 * 1024
 
 -- The first of those who wait goes to a worker whose claim stands, if there is one.
 local function hand_over(p, stream, t)
-  local nonce, one = roomiest(p, t)
-  if not nonce then return false end
-  local who, out = { worker = worker_of(nonce), nonce = nonce }, {}
+  local one = roomiest(p, t)
+  if not one then return false end
+  local who, out = { worker = worker_of(one.nonce), nonce = one.nonce }, {}
   take_new(p, stream, who, 1, t, out)
   local got = out[1]
   if not got then return false end
-  note_grant(p, nonce, one)
-  redis.call('PUBLISH', channel_of(nonce),
-    table.concat({ nonce, got[3], whole(got[6]), one.left - 1 }, ' ') .. '\n' .. got[2])
+  note_grant(p, one)
+  redis.call('PUBLISH', channel_of(one.nonce),
+    table.concat({ one.nonce, got[3], whole(got[6]), one.left - 1 }, ' ') .. '\n' .. got[2])
   return true
 end
 

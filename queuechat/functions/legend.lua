@@ -27,7 +27,7 @@
 -- The clock is Redis': hosts may disagree with each other, nobody disagrees with TIME.
 
 -- Raise it with every change: a server keeps the library of the latest revision that it was brought.
-local REVISION = 11
+local REVISION = 12
 
 local GROUP = 'workers'
 local LANES = { 'jobs', 'bulk', 'reads' }

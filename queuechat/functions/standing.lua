@@ -46,23 +46,42 @@ local function listens(nonce)
   return not counted.err and counted[2] > 0
 end
 
--- The standing claim of the worker with most room: its nonce, and what is known of it; nil also for a role that may not
--- look. Those that are over go.
-local function roomiest(p, t)
-  local rows, nonce, best = redis.pcall('HGETALL', p .. 'standing'), nil, nil
-  if rows.err then return nil end
+-- The claims to which more may be granted, each with its nonce; those that are over go. None for a role that may not look.
+local function open_claims(p, t)
+  local rows, open = redis.pcall('HGETALL', p .. 'standing'), {}
+  if rows.err then return open end
   for i = 1, #rows, 2 do
     local one = read_standing(rows[i + 1])
-    if t > one.till or not listens(rows[i]) then
+    if t > one.till then
       redis.call('HDEL', p .. 'standing', rows[i])
-    elseif one.left > 0 and (not best or one.free > best.free) then
-      nonce, best = rows[i], one
+    elseif one.left > 0 then
+      one.nonce = rows[i]
+      open[#open + 1] = one
     end
   end
-  return nonce, best
+  return open
 end
 
-local function note_grant(p, nonce, one)
+local function take_roomiest(open)
+  local at
+  for i, one in ipairs(open) do
+    if not at or one.free > open[at].free then at = i end
+  end
+  return at and table.remove(open, at)
+end
+
+-- The standing claim of the worker with most room; nil if there is none. There may be hundreds of workers: only who is about
+-- to be granted something is asked for, and goes when it is gone.
+local function roomiest(p, t)
+  local open = open_claims(p, t)
+  while true do
+    local best = take_roomiest(open)
+    if not best or listens(best.nonce) then return best end
+    redis.call('HDEL', p .. 'standing', best.nonce)
+  end
+end
+
+local function note_grant(p, one)
   local value = table.concat({ whole(one.till), one.free - 1, one.left - 1, one.granted + 1 }, ' ')
-  redis.call('HSET', p .. 'standing', nonce, value)
+  redis.call('HSET', p .. 'standing', one.nonce, value)
 end

@@ -163,6 +163,17 @@ async def test_a_worker_that_is_not_connected_is_granted_nothing(bus: Bus, model
     assert await waiting(bus, model) == 1
 
 
+async def test_what_comes_goes_past_a_worker_that_is_gone_and_nobody_else_is_asked_for(
+    bus: Bus, model: str, ears: Ears
+) -> None:
+    for who, free in (("gone", 8), ("w", 4), ("unasked", 2)):
+        await stand(bus, model, "1", free=free, who=who)
+    await put(bus, a_job(model))
+    assert (await ears.grant()).claim.nonce == f"{model}-w/1"
+    kept = await bus.connection.command("HKEYS", keys.standing(model))
+    assert {nonce.decode().removeprefix(f"{model}-") for nonce in kept} == {"w/1", "unasked/1"}
+
+
 async def test_a_worker_that_was_not_heard_of_is_granted_nothing(bus: Bus, model: str, ears: Ears) -> None:
     await stand(bus, model, "1")
     past = f"{int(time.time() * 1000) - 1} 4 4 0"

@@ -157,6 +157,11 @@ async def owners(bus: Bus, ids: list[str]) -> dict[str, str]:
     return {id: own.decode() for id, own in zip(ids, found, strict=True)}
 
 
+async def standing(bus: Bus) -> set[str]:
+    """The nonces of the claims that stand, for all that Redis knows."""
+    return {nonce.decode() for nonce in await ask(bus, "HKEYS", keys.standing(MODEL))}
+
+
 async def wind(bus: Bus, *, away_ms: int = 0) -> None:
     """Workers were last heard of `away_ms` ago, and before that for two hours: short leases count, long ones do not."""
     now = await time_ms(bus)

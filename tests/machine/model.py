@@ -215,13 +215,17 @@ class World:
         one = self.standing.pop(nonce, None)
         return one is not None and one.granted == heard
 
-    def roomiest(self) -> list[str]:
-        """Of which claims that stand one is next to be granted a job; those that are over go."""
-        for nonce, one in list(self.standing.items()):
-            if one.over or one.worker in self.deaf:
+    def roomiest(self, kept: Collection[str]) -> list[str]:
+        """Of which claims that stand one is next to be granted a job. Those that are over go, and so do the deaf that
+        are asked for before it; of deaf ones with as much room only Redis says (`kept`) whether they were."""
+        self.standing = {nonce: one for nonce, one in self.standing.items() if not one.over}
+        open = {nonce: one for nonce, one in self.standing.items() if one.left}
+        able = {nonce: one.free for nonce, one in open.items() if one.worker not in self.deaf}
+        most = max(able.values(), default=0)
+        for nonce in open.keys() - able.keys():
+            if open[nonce].free > most or (open[nonce].free == most and nonce not in kept):
                 del self.standing[nonce]
-        able = {nonce: one.free for nonce, one in self.standing.items() if one.left}
-        return [nonce for nonce, free in able.items() if free == max(able.values())]
+        return [nonce for nonce, free in able.items() if free == most]
 
     # -- workers ---------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from queuechat.bus import Grant
@@ -22,14 +22,15 @@ class Told(NamedTuple):
     left: int
 
 
-def judge_grants(world: World, new: Sequence[Request], owners: Mapping[str, str]) -> list[Told]:
-    """What the workers must have been told, now that Redis says to whom of the new ones each was granted.
+def judge_grants(world: World, new: Sequence[Request], owners: Mapping[str, str], kept: Collection[str]) -> list[Told]:
+    """What the workers must have been told, now that Redis says to whom of the new ones each was granted, and which
+    claims it has kept.
 
     As many are granted as may be, in their turn, and each to a worker with most room.
     """
     told, may = list[Told](), _may_be_granted(world, new)
     while may and len(told) < len(new):
-        roomiest = world.roomiest()
+        roomiest = world.roomiest(kept)
         if not roomiest:
             break
         job = world.next("jobs", world.turns["jobs"])

@@ -59,6 +59,7 @@ class Taking(RuleBasedStateMachine):
         self.beliefs: list[Belief] = []
         self.lost: dict[str, Ask] = {}  # worker: its claim whose answer was lost
         self.stood: dict[str, Stood] = {}  # by worker
+        self.born: dict[str, int] = {}  # worker: the number of the last nonce of its life before
         self.readers: list[Reader] = []
         self.settled: set[str] = set()
         self.nonces, self.sound = 0, True
@@ -76,6 +77,7 @@ class Taking(RuleBasedStateMachine):
         for belief in self.active(worker):
             belief.active = bool(ids) and belief.id not in ids
         if not ids:
+            self.born[worker] = self.nonces
             self.lost.pop(worker, None)
             self.stood.pop(worker, None)
 
@@ -101,7 +103,8 @@ class Taking(RuleBasedStateMachine):
     async def _grants(self, new: Sequence[Request], deaf: Sequence[bool]) -> None:
         told = list[Told]()
         if new:
-            told = judge_grants(self.world, new, await hands.owners(self.bus, [job.id for job in new]))
+            owners = await hands.owners(self.bus, [job.id for job in new])
+            told = judge_grants(self.world, new, owners, await hands.standing(self.bus))
         judge_messages(told, new, await self.ground.ears.heard())
         for number, grant in enumerate(told):
             self._hear(grant, deaf=number < len(deaf) and deaf[number])
@@ -171,6 +174,14 @@ class Taking(RuleBasedStateMachine):
             if (claim.job.id, claim.nonce, claim.epoch) not in known:
                 self.forget(ask.worker, [claim.job.id])
                 self.beliefs.append(hands.believe(self.world.jobs[claim.job.id], ask.worker, claim.nonce))
+        self._holds_all(ask.worker)
+
+    def _holds_all(self, worker: str) -> None:
+        """Whoever has got an answer knows of all that it owns: a worker that misses something then has lost it."""
+        known = {(belief.id, belief.nonce) for belief in self.active(worker)}
+        for job in self.world.owned(worker):
+            if int(job.owner.partition("/")[2]) > self.born.get(worker, 0):
+                assert (job.id, job.owner) in known, "a worker owns a job of which it was never told"
 
     async def _ask_for_jobs(self, ask: Ask, lease_ms: int) -> Claims:
         """Only those whose owner the model takes to be silent have run out, however slow this machine is: Hypothesis

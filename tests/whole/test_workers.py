@@ -79,6 +79,21 @@ async def test_another_worker_takes_over_when_a_whole_worker_is_killed(
     assert end.reason is Reason.LENGTH
 
 
+async def test_a_job_that_was_granted_to_a_worker_and_never_reached_it_is_answered(
+    client: Client, workers: Workers, model: str
+) -> None:
+    await workers.start("echo", model)
+    (card,) = await workers.of(model)
+    os.kill(card.pid, signal.SIGSTOP)
+    asked = asyncio.create_task(whole(client, a_job(model, 40, lane="bulk")))
+    async with asyncio.timeout(60):
+        while not await client.bus.claim(model, card.id, f"{card.id}/0.lost", room=1, bulk_room=1):
+            await asyncio.sleep(0.01)
+        os.kill(card.pid, signal.SIGCONT)
+        _, ids, end = await asked
+    assert (end.reason, len(ids)) == (Reason.LENGTH, 40)
+
+
 async def test_cancelling_frees_the_slot_and_ends_the_stream(
     bus: Bus, client: Client, workers: Workers, model: str
 ) -> None:
