@@ -34,7 +34,7 @@ install: $(VENV)/.all ## Install everything, both engines included, for developm
 
 # Three at a time on two cores: most tests wait for processes that they started, or compute on one core.
 test: $(VENV)/.all ## Run the test suite
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 compat: $(VENV)/.all ## Drive real clients, each in an environment of its own, and write docs/compatibility.md (needs npm)
 	$(BIN)/python -m tests.compat --write
