@@ -21,6 +21,9 @@ EXTRA_transformers := worker
 EXTRA_llamacpp     := llamacpp
 EXTRA_echo         := llamacpp
 
+# Tests start hundreds of processes, and each would compile all our modules anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help install up test compat vllm faults chaos resume fuzz check format clean
 .DEFAULT_GOAL := help
 
