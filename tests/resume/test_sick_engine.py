@@ -15,7 +15,7 @@ import pytest
 
 from queuechat.errors import EngineDied, Misconfigured, QueuechatError
 from queuechat.protocol import Sampling
-from tests.workers.engines.conftest import smollm, started
+from tests.workers.engines.conftest import started, weights
 from tests.workers.engines.driver import GREEDY, Driver
 from workers.engines.base import Prompt
 
@@ -40,10 +40,8 @@ def tiny() -> Any:
 def saved(model: Any, folder: Path) -> Path:
     from transformers import AutoTokenizer
 
-    from workers.convert import converted
-
     model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(converted(smollm())).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(weights()).save_pretrained(folder)
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import functools
 import importlib.util
 import os
@@ -34,6 +35,16 @@ def smollm() -> Path:
     return found[0]
 
 
+@functools.cache
+def weights() -> Path:
+    """The folder of that model as transformers reads it. One process converts it, while all others wait."""
+    from workers.convert import converted
+
+    with (Path(tempfile.gettempdir()) / "queuechat-tests-conversion.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return converted(smollm())
+
+
 def echo() -> Any:
     from workers.engines.echo import EchoEngine
 
@@ -46,6 +57,7 @@ def transformers(max_running: int = MAX_RUNNING, max_context: int = MAX_CONTEXT,
     pytest.importorskip("transformers")
     from workers.engines.transformers import TransformersEngine
 
+    weights()
     return TransformersEngine(
         str(source or smollm()), device="cpu", dtype="float32", max_running=max_running, max_context=max_context
     )
@@ -61,11 +73,10 @@ def llamacpp() -> Engine:
 
 def vllm() -> Engine:
     pytest.importorskip("vllm", reason="vLLM lives in an environment of its own: make vllm")
-    from workers.convert import converted
     from workers.engines.vllm import VllmEngine
 
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
-    return VllmEngine(str(converted(smollm())), dtype="float32", max_running=MAX_RUNNING, max_context=MAX_CONTEXT)
+    return VllmEngine(str(weights()), dtype="float32", max_running=MAX_RUNNING, max_context=MAX_CONTEXT)
 
 
 @functools.cache
@@ -157,6 +168,4 @@ def plain() -> Any:
     """The model of the transformers engine, as transformers itself runs it."""
     torch = pytest.importorskip("torch")
     auto = pytest.importorskip("transformers").AutoModelForCausalLM
-    from workers.convert import converted
-
-    return auto.from_pretrained(converted(smollm()), dtype=torch.float32).eval()
+    return auto.from_pretrained(weights(), dtype=torch.float32).eval()

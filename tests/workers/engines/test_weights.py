@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from queuechat.errors import Misconfigured
-from tests.workers.engines.conftest import smollm, started
+from tests.workers.engines.conftest import smollm, started, weights
 from tests.workers.engines.driver import Driver
 from tests.workers.engines.lora import greedy, short_model
 from workers.building import build
@@ -45,11 +45,7 @@ def perplexity(driver: Driver) -> float:
 
 async def test_int8_weights_take_a_third_and_answer_nearly_the_same(hf: Driver, plain: Any) -> None:
     pytest.importorskip("torchao")
-    from workers.convert import converted
-
-    engine: Any = build(
-        resolve(str(converted(smollm())), engine="transformers", device="cpu", dtype="float32", quantize="int8")
-    )
+    engine: Any = build(resolve(str(weights()), engine="transformers", device="cpu", dtype="float32", quantize="int8"))
     driver = await started("transformers", engine)
     try:
         assert (engine.caps.quantization, engine.caps.resume) == ("int8", "exact")
@@ -88,11 +84,9 @@ async def test_layers_that_fit_nowhere_else_are_read_from_disk_and_answer_the_sa
 def quantized_checkpoint(folder: Path, told: dict[str, Any]) -> Path:
     from transformers import LlamaConfig
 
-    from workers.convert import converted
-
     LlamaConfig(hidden_size=64, num_hidden_layers=1, num_attention_heads=4, vocab_size=100).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(converted(smollm()) / name, folder)
+        shutil.copy(weights() / name, folder)
     config = orjson.loads((folder / "config.json").read_bytes())
     (folder / "config.json").write_bytes(orjson.dumps(config | {"quantization_config": told}))
     return folder
