@@ -24,7 +24,7 @@ EXTRA_echo         := llamacpp
 # Tests start hundreds of processes, and each would compile all our modules anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help install up test compat vllm faults chaos resume fuzz check format clean
+.PHONY: help install up test compat vllm engines faults chaos resume fuzz check format clean
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -44,6 +44,10 @@ compat: $(VENV)/.all ## Drive real clients, each in an environment of its own, a
 
 vllm: $(VLLM)/.all ## The laws of engines with vLLM, on the CPU, in an environment of its own (2 GB)
 	VLLM_CPU_KVCACHE_SPACE=2 $(VLLM)/bin/python -m pytest tests/workers/engines/test_laws.py -k vllm --timeout 1200
+
+engines: $(VENV)/.all ## The laws of engines and their resumes with the whole small model, and 400 answers under JSON Schemas
+	$(BIN)/python -m pytest tests/workers tests/resume -m long
+	for engine in transformers llamacpp; do $(BIN)/python -m tests.schemas --engine $$engine || exit 1; done
 
 faults: $(VENV)/.all ## Every failpoint, the state machine at length, all its mutations, and the whole chaos programme (about an hour)
 	$(BIN)/python -m pytest tests/failpoints tests/machine -m 'long or not long'

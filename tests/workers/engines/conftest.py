@@ -63,6 +63,21 @@ def transformers(max_running: int = MAX_RUNNING, max_context: int = MAX_CONTEXT,
     )
 
 
+@functools.cache
+def first_layers() -> Path:
+    """The folder of a model that is the first layers of the small one."""
+    from tests.workers.engines.lora import short_model
+
+    folder = Path(tempfile.mkdtemp(prefix="queuechat-shallow-"))
+    short_model(folder)
+    return folder
+
+
+def shallow() -> Engine:
+    pytest.importorskip("torch")
+    return transformers(source=first_layers())
+
+
 def llamacpp() -> Engine:
     pytest.importorskip("xllamacpp")
     module = pytest.importorskip("workers.engines.llamacpp", exc_type=ImportError)
@@ -122,6 +137,7 @@ def remote() -> Engine:
 
 ENGINES: dict[str, Callable[[], Engine]] = {
     "echo": echo,
+    "shallow": shallow,
     "transformers": transformers,
     "llamacpp": llamacpp,
     "vision": vision,
@@ -129,6 +145,12 @@ ENGINES: dict[str, Callable[[], Engine]] = {
     "remote": remote,
     "vllm": vllm,
 }
+WHOLE = "transformers"  # the same engine as `shallow`, in thrice the time: most laws say nothing of depth
+
+
+def each_of(*names: str) -> list[Any]:
+    """What parametrizes a test of these kinds of engines."""
+    return [pytest.param(name, marks=pytest.mark.long) if name == WHOLE else name for name in names]
 
 
 async def started(kind: str, engine: Engine) -> Driver:
@@ -151,15 +173,21 @@ async def start() -> AsyncIterator[Callable[[str], Awaitable[Driver]]]:
         await driver.close()
 
 
-@pytest.fixture(scope="session", params=list(ENGINES))
+@pytest.fixture(scope="session", params=each_of(*ENGINES))
 async def driver(request: pytest.FixtureRequest, start: Callable[[str], Awaitable[Driver]]) -> Driver:
     """Each engine in turn, shared by all tests of it."""
     return await start(request.param)
 
 
+@pytest.fixture(scope="session", params=[name for name in ENGINES if name != "shallow"])
+async def speaker(request: pytest.FixtureRequest, start: Callable[[str], Awaitable[Driver]]) -> Driver:
+    """Each engine in turn, with a model that comes to the end of what it says."""
+    return await start(request.param)
+
+
 @pytest.fixture(scope="session")
 async def hf(start: Callable[[str], Awaitable[Driver]]) -> Driver:
-    """The transformers engine alone, for what is not a law of all engines."""
+    """The transformers engine alone, with the whole model, for what is not a law of all engines."""
     return await start("transformers")
 
 
