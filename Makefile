@@ -21,7 +21,10 @@ EXTRA_transformers := worker
 EXTRA_llamacpp     := llamacpp
 EXTRA_echo         := llamacpp
 
-.PHONY: help install up test compat vllm faults chaos resume fuzz check format clean
+# Tests start hundreds of processes, and each would compile all our modules anew.
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: help install up test compat vllm engines faults chaos resume fuzz check format clean
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -34,13 +37,17 @@ install: $(VENV)/.all ## Install everything, both engines included, for developm
 
 # Three at a time on two cores: most tests wait for processes that they started, or compute on one core.
 test: $(VENV)/.all ## Run the test suite
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 compat: $(VENV)/.all ## Drive real clients, each in an environment of its own, and write docs/compatibility.md (needs npm)
 	$(BIN)/python -m tests.compat --write
 
 vllm: $(VLLM)/.all ## The laws of engines with vLLM, on the CPU, in an environment of its own (2 GB)
 	VLLM_CPU_KVCACHE_SPACE=2 $(VLLM)/bin/python -m pytest tests/workers/engines/test_laws.py -k vllm --timeout 1200
+
+engines: $(VENV)/.all ## The laws of engines and their resumes with the whole small model, and 400 answers under JSON Schemas
+	$(BIN)/python -m pytest tests/workers tests/resume -m long
+	for engine in transformers llamacpp; do $(BIN)/python -m tests.schemas --engine $$engine || exit 1; done
 
 faults: $(VENV)/.all ## Every failpoint, the state machine at length, all its mutations, and the whole chaos programme (about an hour)
 	$(BIN)/python -m pytest tests/failpoints tests/machine -m 'long or not long'

@@ -21,14 +21,24 @@ from tests.processes import Workers
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-# Begun first, so that none of them is left to one process at the end while the others have nothing to do.
+# Begun first, so that none of them is left to one process at the end while the others have nothing to do. pytest-xdist
+# keeps this order with --no-loadscope-reorder only: else files of few tests come last, and those often take long.
 _LONG = (
     "engines/test_laws",
-    "engines/test_transformers",
-    "tests/whole/",
     "tests/service/",
+    "whole/test_real_models",
     "tests/machine/",
+    "tests/resume/",
+    "tests/whole/",
+    "tests/chaos/",
+    "tests/failpoints/",
+    "tests/workers/engines/",
+    "tests/compat/",
     "tests/schemas/",
+    "tests/background/",
+    "tests/bench/",
+    "tests/fuzz/",
+    "tests/browser/",
 )
 
 

@@ -15,7 +15,7 @@ from queuechat.protocol import Job, Reason, Sampling
 from tests.resume.cases import MODES, SMALL, Case, case, with_stop
 from tests.resume.cuts import Difference, Whole, taken_over, whole
 from tests.resume.worker import Worker
-from tests.workers.engines.conftest import ENGINES
+from tests.workers.engines.conftest import ENGINES, each_of
 
 TOKENS = 12
 SEED = 5
@@ -23,7 +23,7 @@ TRIES = 8
 CHATS = [1, 4]  # the second one is a dialogue, with letters that are more than one byte
 
 
-@pytest.fixture(scope="module", params=["echo", "transformers", "llamacpp", "vision"])
+@pytest.fixture(scope="module", params=each_of("echo", "shallow", "transformers", "llamacpp", "vision"))
 async def worker(request: pytest.FixtureRequest) -> AsyncIterator[Worker]:
     """Each engine that has its model here, in turn."""
     engine = ENGINES[request.param]()

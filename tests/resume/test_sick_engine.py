@@ -15,7 +15,7 @@ import pytest
 
 from queuechat.errors import EngineDied, Misconfigured, QueuechatError
 from queuechat.protocol import Sampling
-from tests.workers.engines.conftest import smollm, started
+from tests.workers.engines.conftest import started, weights
 from tests.workers.engines.driver import GREEDY, Driver
 from workers.engines.base import Prompt
 
@@ -40,10 +40,8 @@ def tiny() -> Any:
 def saved(model: Any, folder: Path) -> Path:
     from transformers import AutoTokenizer
 
-    from workers.convert import converted
-
     model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(converted(smollm())).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(weights()).save_pretrained(folder)
     return folder
 
 
@@ -62,8 +60,17 @@ def cursed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved(model, tmp_path_factory.mktemp("cursed"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def cursed(cursed_folder: Path) -> AsyncIterator[Driver]:
+    """For all tests that it outlives."""
+    driver = await started("transformers", engine_of(cursed_folder))
+    yield driver
+    await driver.close()
+
+
+@pytest.fixture
+async def doomed(cursed_folder: Path) -> AsyncIterator[Driver]:
+    """For one test, which ends it."""
     driver = await started("transformers", engine_of(cursed_folder))
     yield driver
     await driver.close()
@@ -87,22 +94,22 @@ async def test_a_request_whose_logits_are_no_numbers_ends_with_an_error_and_the_
 
 
 async def test_a_request_alone_is_known_for_the_cause_and_the_engine_lives(cursed: Driver) -> None:
-    (bad,) = await cursed.run(prompt("bad", [CURSED, *SOUND]))
+    (bad,) = await cursed.run(prompt("bad alone", [CURSED, *SOUND]))
     assert (bad.end.reason, bad.end.retryable) == ("error", False)
     (good,) = await cursed.run(prompt("good", SOUND, 5))
     assert len(good.ids) == 5
 
 
 async def test_when_every_row_of_a_crowd_is_broken_the_engine_ends_since_one_may_have_spoilt_them_all(
-    cursed: Driver,
+    doomed: Driver,
 ) -> None:
-    engine: Any = cursed.engine
+    engine: Any = doomed.engine
     crowd = [prompt(f"p{n}", [n, CURSED]) for n in range(3)]
     with engine._manager.pause():
         for one in crowd:
             engine.admit(one)
     for one in crowd:
-        end = (await cursed.finished(one.id)).end
+        end = (await doomed.finished(one.id)).end
         assert (end.reason, end.retryable) == ("error", True)
 
 
@@ -141,29 +148,29 @@ async def test_an_embedding_that_is_no_number_is_an_error(cursed: Driver) -> Non
     assert await asyncio.to_thread(cursed.engine.embed, [SOUND])
 
 
-async def test_a_model_whose_weights_go_bad_ends_the_engine_and_all_can_go_on_elsewhere(cursed: Driver) -> None:
+async def test_a_model_whose_weights_go_bad_ends_the_engine_and_all_can_go_on_elsewhere(doomed: Driver) -> None:
     crowd = [prompt(f"p{n}", [n, *SOUND], 200) for n in range(3)]
     for one in crowd:
-        cursed.engine.admit(one)
-    await cursed.speaking(crowd[-1].id)
-    _poison(cursed)
+        doomed.engine.admit(one)
+    await doomed.speaking(crowd[-1].id)
+    _poison(doomed)
     for one in crowd:
-        end = (await cursed.finished(one.id)).end
+        end = (await doomed.finished(one.id)).end
         assert (end.reason, end.retryable) == ("error", True)
         assert "NaN" in end.error
-    await cursed.over.wait()
+    await doomed.over.wait()
     with pytest.raises(EngineDied, match="NaN"):
-        cursed.engine.admit(prompt("late", SOUND))
+        doomed.engine.admit(prompt("late", SOUND))
 
 
-async def test_a_model_whose_weights_go_bad_ends_the_engine_even_with_one_request(cursed: Driver) -> None:
-    cursed.engine.admit(prompt("only", SOUND, 200))
-    await cursed.speaking("only")
-    _poison(cursed)
-    transcript = await cursed.finished("only")
+async def test_a_model_whose_weights_go_bad_ends_the_engine_even_with_one_request(doomed: Driver) -> None:
+    doomed.engine.admit(prompt("only", SOUND, 200))
+    await doomed.speaking("only")
+    _poison(doomed)
+    transcript = await doomed.finished("only")
     assert transcript.end.retryable
     with pytest.raises(EngineDied):
-        await asyncio.to_thread(cursed.engine.embed, [SOUND])
+        await asyncio.to_thread(doomed.engine.embed, [SOUND])
 
 
 async def test_a_model_that_computes_no_numbers_from_the_start_is_misconfigured(tmp_path: Path) -> None:
@@ -184,20 +191,20 @@ FAILURES = {
 
 @pytest.mark.parametrize("failure", list(FAILURES))
 async def test_a_forward_pass_that_fails_once_ends_the_engine_and_all_can_go_on_elsewhere(
-    cursed: Driver, failure: str
+    doomed: Driver, failure: str
 ) -> None:
     crowd = [prompt(f"p{n}", [n, *SOUND], 200) for n in range(3)]
     for one in crowd:
-        cursed.engine.admit(one)
-    await cursed.speaking(crowd[-1].id)
-    _fail_once(cursed, FAILURES[failure])
+        doomed.engine.admit(one)
+    await doomed.speaking(crowd[-1].id)
+    _fail_once(doomed, FAILURES[failure])
     for one in crowd:
-        end = (await cursed.finished(one.id)).end
+        end = (await doomed.finished(one.id)).end
         assert (end.reason, end.retryable) == ("error", True)
         assert str(FAILURES[failure]) in end.error
-    await cursed.over.wait()
+    await doomed.over.wait()
     with pytest.raises(EngineDied, match="CUDA"):
-        cursed.engine.admit(prompt("late", SOUND))
+        doomed.engine.admit(prompt("late", SOUND))
 
 
 def _poison(driver: Driver) -> None:

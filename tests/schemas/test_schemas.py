@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from tests.schemas.generator import schema
 from tests.schemas.judging import fault, judged
-from tests.workers.engines.conftest import started, transformers
+from tests.workers.engines.conftest import shallow, started
 from tests.workers.engines.driver import Driver
-from tests.workers.engines.lora import short_model
 
 
 @pytest.fixture
-async def babbling(tmp_path: Path) -> AsyncIterator[Driver]:
+async def babbling() -> AsyncIterator[Driver]:
     """The first layers of a model: what it says makes no sense, so that nothing but the schema makes it valid."""
-    short_model(tmp_path)
-    driver = await started("transformers", transformers(source=tmp_path))
+    driver = await started("shallow", shallow())
     yield driver
     await driver.close()
 

@@ -42,7 +42,7 @@ async def test_adapters_are_models_that_answer_alone_in_a_crowd_and_across_a_kil
 ) -> None:
     base = short_model(tmp_path / "base")
     merged: dict[str, Any] = {"": base}
-    flags = ["--engine", "transformers", "--device", "cpu", "--max-context", "256", "--threads", "2"]
+    flags = ["--engine", "transformers", "--device", "cpu", "--max-context", "256", "--threads", "1"]
     for name in CONFIGS:
         merged[name] = saved_adapter(base, name, tmp_path / name)
         flags += ["--lora", f"{model}-{name}={tmp_path / name}"]

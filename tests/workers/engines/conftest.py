@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import functools
 import importlib.util
 import os
@@ -34,6 +35,16 @@ def smollm() -> Path:
     return found[0]
 
 
+@functools.cache
+def weights() -> Path:
+    """The folder of that model as transformers reads it. One process converts it, while all others wait."""
+    from workers.convert import converted
+
+    with (Path(tempfile.gettempdir()) / "queuechat-tests-conversion.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return converted(smollm())
+
+
 def echo() -> Any:
     from workers.engines.echo import EchoEngine
 
@@ -46,9 +57,25 @@ def transformers(max_running: int = MAX_RUNNING, max_context: int = MAX_CONTEXT,
     pytest.importorskip("transformers")
     from workers.engines.transformers import TransformersEngine
 
+    weights()
     return TransformersEngine(
         str(source or smollm()), device="cpu", dtype="float32", max_running=max_running, max_context=max_context
     )
+
+
+@functools.cache
+def first_layers() -> Path:
+    """The folder of a model that is the first layers of the small one."""
+    from tests.workers.engines.lora import short_model
+
+    folder = Path(tempfile.mkdtemp(prefix="queuechat-shallow-"))
+    short_model(folder)
+    return folder
+
+
+def shallow() -> Engine:
+    pytest.importorskip("torch")
+    return transformers(source=first_layers())
 
 
 def llamacpp() -> Engine:
@@ -61,11 +88,10 @@ def llamacpp() -> Engine:
 
 def vllm() -> Engine:
     pytest.importorskip("vllm", reason="vLLM lives in an environment of its own: make vllm")
-    from workers.convert import converted
     from workers.engines.vllm import VllmEngine
 
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
-    return VllmEngine(str(converted(smollm())), dtype="float32", max_running=MAX_RUNNING, max_context=MAX_CONTEXT)
+    return VllmEngine(str(weights()), dtype="float32", max_running=MAX_RUNNING, max_context=MAX_CONTEXT)
 
 
 @functools.cache
@@ -111,6 +137,7 @@ def remote() -> Engine:
 
 ENGINES: dict[str, Callable[[], Engine]] = {
     "echo": echo,
+    "shallow": shallow,
     "transformers": transformers,
     "llamacpp": llamacpp,
     "vision": vision,
@@ -118,6 +145,12 @@ ENGINES: dict[str, Callable[[], Engine]] = {
     "remote": remote,
     "vllm": vllm,
 }
+WHOLE = "transformers"  # the same engine as `shallow`, in thrice the time: most laws say nothing of depth
+
+
+def each_of(*names: str) -> list[Any]:
+    """What parametrizes a test of these kinds of engines."""
+    return [pytest.param(name, marks=pytest.mark.long) if name == WHOLE else name for name in names]
 
 
 async def started(kind: str, engine: Engine) -> Driver:
@@ -140,15 +173,21 @@ async def start() -> AsyncIterator[Callable[[str], Awaitable[Driver]]]:
         await driver.close()
 
 
-@pytest.fixture(scope="session", params=list(ENGINES))
+@pytest.fixture(scope="session", params=each_of(*ENGINES))
 async def driver(request: pytest.FixtureRequest, start: Callable[[str], Awaitable[Driver]]) -> Driver:
     """Each engine in turn, shared by all tests of it."""
     return await start(request.param)
 
 
+@pytest.fixture(scope="session", params=[name for name in ENGINES if name != "shallow"])
+async def speaker(request: pytest.FixtureRequest, start: Callable[[str], Awaitable[Driver]]) -> Driver:
+    """Each engine in turn, with a model that comes to the end of what it says."""
+    return await start(request.param)
+
+
 @pytest.fixture(scope="session")
 async def hf(start: Callable[[str], Awaitable[Driver]]) -> Driver:
-    """The transformers engine alone, for what is not a law of all engines."""
+    """The transformers engine alone, with the whole model, for what is not a law of all engines."""
     return await start("transformers")
 
 
@@ -157,6 +196,4 @@ def plain() -> Any:
     """The model of the transformers engine, as transformers itself runs it."""
     torch = pytest.importorskip("torch")
     auto = pytest.importorskip("transformers").AutoModelForCausalLM
-    from workers.convert import converted
-
-    return auto.from_pretrained(converted(smollm()), dtype=torch.float32).eval()
+    return auto.from_pretrained(weights(), dtype=torch.float32).eval()

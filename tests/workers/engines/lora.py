@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.workers.engines.conftest import smollm
+from tests.workers.engines.conftest import weights
 
 LAYERS = 5
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -29,9 +29,7 @@ def short_model(folder: Path) -> Any:
     """The first layers of the small model, saved with its tokenizer: its numbers in a fifth of the time."""
     torch = pytest.importorskip("torch")
     auto = pytest.importorskip("transformers").AutoModelForCausalLM
-    from workers.convert import converted
-
-    source = converted(smollm())
+    source = weights()
     model = auto.from_pretrained(source, dtype=torch.float32, num_hidden_layers=LAYERS).eval()
     model.save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):

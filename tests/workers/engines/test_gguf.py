@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 
 from queuechat.errors import EngineDied, Misconfigured
 from queuechat.protocol import Job
-from tests.workers.engines.conftest import smollm, started
+from tests.workers.engines.conftest import smollm, started, weights
 from tests.workers.engines.driver import Driver
-from workers.convert import converted
 from workers.engines.gguf_metadata import read_metadata
 from workers.engines.gguf_vocabulary import GgufVocabulary, ServerTokenizer
 from workers.engines.llamacpp import LlamaCppEngine
@@ -70,7 +69,7 @@ async def llama() -> AsyncIterator[Driver]:
 def hugging_face() -> Any:
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("gguf")
-    return transformers.AutoTokenizer.from_pretrained(converted(smollm()))  # which reads the file once
+    return transformers.AutoTokenizer.from_pretrained(weights())  # which reads the file once
 
 
 @pytest.mark.parametrize("text", TEXTS)

@@ -10,9 +10,9 @@ import pytest
 
 from queuechat.errors import ContextLengthExceeded, InvalidRequest, Misconfigured
 from queuechat.protocol import Sampling
-from tests.workers.engines.conftest import smollm, started, transformers
+from tests.workers.engines.conftest import first_layers, smollm, started, transformers
 from tests.workers.engines.driver import Driver
-from tests.workers.engines.lora import LAYERS, short_model
+from tests.workers.engines.lora import LAYERS
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -23,13 +23,11 @@ TIGHT_CONTEXT = 128
 
 
 @pytest.fixture(scope="module")
-async def tight(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Driver]:
+async def tight() -> AsyncIterator[Driver]:
     """A cache with room for one and a half sequences of full length."""
-    source = tmp_path_factory.mktemp("short")
-    short_model(source)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("workers.engines.hf_model.CPU_CACHE_BYTES", int(1.5 * TIGHT_CONTEXT * LAYERS * 1_536))
-        driver = await started("transformers", transformers(4, TIGHT_CONTEXT, source))
+        driver = await started("transformers", transformers(4, TIGHT_CONTEXT, first_layers()))
     yield driver
     await driver.close()
 
