@@ -35,6 +35,7 @@ DEFAULT_RUNNING = 8
 DEFAULT_CONTEXT = 4096  #: tokens a sequence; the cache of all slots is allocated at start
 _GRAMMARS: frozenset[GrammarKind] = frozenset({"json_schema", "json_object", "regex", "choice", "lark"})
 _BATCH = 512  #: tokens of prompts in one step, for which all who decode must wait
+_JOIN_S = 0.004  #: for so long the first token of a step waits for the others, which are drawn one after another
 
 
 class LlamaCppEngine:
@@ -283,10 +284,13 @@ class LlamaCppEngine:
 
     def _post(self, event: Tokens | Finished) -> None:
         self._events.append(event)
-        if len(self._events) == 1:
+        goes_on = isinstance(event, Tokens) and event.offset > len(self._live[event.id].prompt.prefix_ids)
+        if not goes_on or len(self._events) >= len(self._live):
             self._notify()
+        elif len(self._events) == 1:
+            self._notify(_JOIN_S)
 
-    def _notify(self) -> None:
+    def _notify(self, delay_s: float = 0.0) -> None:
         if self._wake is not None and not self._wake[0].is_closed():
             loop, wake = self._wake
-            loop.call_soon_threadsafe(wake.set)
+            loop.call_soon_threadsafe(*((loop.call_later, delay_s, wake.set) if delay_s else (wake.set,)))

@@ -64,18 +64,18 @@ def transformers(max_running: int = MAX_RUNNING, max_context: int = MAX_CONTEXT,
 
 
 @functools.cache
-def first_layers() -> Path:
-    """The folder of a model that is the first layers of the small one."""
+def first_layers() -> tempfile.TemporaryDirectory[str]:
+    """A model that is the first layers of the small one; it goes with the process."""
     from tests.workers.engines.lora import short_model
 
-    folder = Path(tempfile.mkdtemp(prefix="queuechat-shallow-"))
-    short_model(folder)
+    folder = tempfile.TemporaryDirectory(prefix="queuechat-shallow-")
+    short_model(Path(folder.name))
     return folder
 
 
 def shallow() -> Engine:
     pytest.importorskip("torch")
-    return transformers(source=first_layers())
+    return transformers(source=Path(first_layers().name))
 
 
 def llamacpp() -> Engine:

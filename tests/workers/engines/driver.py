@@ -56,7 +56,7 @@ class Driver:
         self.engine = engine
         self.transcripts: defaultdict[str, Transcript] = defaultdict(Transcript)
         self.events: list[Tokens | Finished] = []  # of all sequences, in order
-        self.empty_steps = 0
+        self.sizes: list[int] = []  # of each step, in events
         self.over = asyncio.Event()
         self.patience_s = PATIENCE_S
         self._news = asyncio.Condition()
@@ -125,6 +125,6 @@ class Driver:
 
     def _note(self, step: Step) -> None:
         self.events += step
-        self.empty_steps += not step
+        self.sizes.append(len(step))
         for event in step:
             self.transcripts[event.id].events.append(event)

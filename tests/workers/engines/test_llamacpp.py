@@ -79,6 +79,12 @@ async def test_an_answer_can_be_resumed_within_a_character(llama: Driver, cut: i
     assert await llama.ids(EMOJI, 12, prefix=whole[:cut]) == whole[cut:]
 
 
+async def test_tokens_that_llama_cpp_draws_in_one_step_come_together(llama: Driver) -> None:
+    before = len(llama.sizes)
+    said = await llama.run(*[llama.prompt(f"{STORY} {word}", 40) for word in ("sang", "slept", "froze", "rose")])
+    assert len(llama.sizes) - before < sum(len(one.ids) for one in said) / 2
+
+
 async def test_no_filter_of_llama_cpp_is_left_on_by_default(llama: Driver) -> None:
     flat = [llama.prompt(STORY, 1, sampling=Sampling(temperature=1e6, seed=n)) for n in range(60)]
     drawn = {transcript.ids[0] for transcript in await llama.run(*flat)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ async def tight() -> AsyncIterator[Driver]:
     """A cache with room for one and a half sequences of full length."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("workers.engines.hf_model.CPU_CACHE_BYTES", int(1.5 * TIGHT_CONTEXT * LAYERS * 1_536))
-        driver = await started("transformers", transformers(4, TIGHT_CONTEXT, first_layers()))
+        driver = await started("transformers", transformers(4, TIGHT_CONTEXT, Path(first_layers().name)))
     yield driver
     await driver.close()
 
@@ -147,11 +148,11 @@ async def test_what_is_read_beside_the_batch_gives_signs_of_life(
 ) -> None:
     monkeypatch.setattr("workers.engines.pulse.EVERY_S", 0.0)
     engine: Any = hf.engine
-    before, ids = hf.empty_steps, [1, 2, 3]
+    before, ids = hf.sizes.count(0), [1, 2, 3]
     await (asyncio.to_thread(engine.score, ids, 0) if work == "score" else asyncio.to_thread(engine.embed, [ids]))
     monkeypatch.undo()
     await hf.ids("and", 1)  # its steps come after those
-    assert hf.empty_steps - before >= engine._model.config.num_hidden_layers
+    assert hf.sizes.count(0) - before >= engine._model.config.num_hidden_layers
 
 
 async def test_chats_with_one_beginning_have_it_read_once(hf: Driver) -> None:

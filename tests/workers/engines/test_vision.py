@@ -188,9 +188,9 @@ async def test_those_who_speak_go_on_between_the_prompts_of_others(seer: Driver)
 
 async def test_a_long_prompt_gives_signs_of_life(seer: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.engines.pulse.EVERY_S", 0.0)
-    before = seer.empty_steps
+    before = seer.sizes.count(0)
     await seer.run(seer.prompt("what is", 1))
-    assert seer.empty_steps - before >= 2  # its model of text has two layers
+    assert seer.sizes.count(0) - before >= 2  # its model of text has two layers
 
 
 async def test_an_engine_at_rest_keeps_nothing_of_the_last_sequence(seer: Driver) -> None:
