@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from queuechat.bus import Bus, Claim, Claims, Grant, Stand
@@ -81,10 +82,10 @@ class Claimer:
                     failpoint("claim.after")
                 return claims
 
-    async def give_back(self, id: str) -> None:
-        """A job that is owned here and was lost on its way; not while a claim is under way, which may bring it."""
-        if await self._bus.release(self._model, f"{self._worker}/{self._life}", [id], crashed=False):
-            log.warning("request %s was granted to this worker and is not here: it is handed back", id)
+    async def give_back(self, ids: Collection[str]) -> None:
+        """Jobs that are owned here and were lost on their way; not while a claim is under way, which may bring them."""
+        if await self._bus.release(self._model, f"{self._worker}/{self._life}", list(ids), crashed=False):
+            log.warning("granted to this worker and not here, so handed back: %s", ", ".join(sorted(ids)))
 
     def hear(self, message: bytes) -> Grant | None:
         """A grant that the worker's channel has brought; None when it is no news, or for a claim that stands no more:

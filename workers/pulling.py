@@ -58,8 +58,11 @@ class Puller:
                 self._wake.set()
 
     def renewed(self, owned: Collection[str]) -> None:
-        """These jobs are owned here, says Redis."""
+        """These jobs are owned here, says Redis. What is not held may be lost: a claim, room or none, tells."""
         self._backstop.renewed(owned)
+        if not self._held.keys() >= set(owned):
+            self._readings_due = True
+            self._wake.set()
 
     def drain(self) -> None:
         """Ask for nothing more; `drained` is true when nothing more can come."""
@@ -129,5 +132,5 @@ class Puller:
         async with self._taking:
             granted = [claim.job.id for claim in self._granted]
             lost = self._backstop.lost({*self._held, *granted})
-        for id in lost:
-            await self._claimer.give_back(id)
+        if lost:
+            await self._claimer.give_back(lost)

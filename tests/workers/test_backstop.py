@@ -94,6 +94,28 @@ async def test_a_job_that_was_claimed_in_the_name_of_a_worker_is_answered_by_it(
     assert await trail(bus, job) == ["taken", "handed", "taken"]
 
 
+async def test_a_worker_without_room_looks_for_what_it_has_lost(
+    bus: Bus, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "BEAT_S", 3600)
+
+    async def renew_when_full(consumer: Consumer) -> None:
+        while len(consumer.held) < 4:
+            await asyncio.sleep(0.01)
+        await renew(consumer)
+
+    lost, worker = Job(new_id(), model, prompt="hi", max_tokens=20), f"{model}-w"
+    async with Client(bus) as client, asyncio.timeout(60):
+        answers = [await client.submit([lost])]
+        assert len(await bus.claim(model, worker, f"{worker}/0.lost", room=1)) == 1
+        async with working(bus, model, renew_when_full):
+            answers += [await client.submit([Job(new_id(), model, prompt="hi", max_tokens=8000)]) for _ in range(4)]
+            while await trail(bus, lost) != ["taken", "handed"]:
+                await asyncio.sleep(0.01)
+            for asked in answers:
+                await asked.close()
+
+
 async def test_what_a_worker_holds_is_never_given_back_however_fast_it_is_renewed_and_claims(
     bus: Bus, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
