@@ -190,10 +190,10 @@ async def rivals(address: str, redis_url: str) -> AsyncIterator[tuple[Scribe, Sc
 async def open_tab(new_page: NewPage, address: str, rivals: tuple[Scribe, Scribe]) -> NewPage:
     """Opens a tab of duels."""
 
-    async def opened(tab: str) -> Page:
+    async def opened(tab: str, live: str = "2 models") -> Page:
         page = await new_page()
         await page.goto(f"{address}?{tab}")
-        await page.wait_for_function("document.querySelector('#qc-status')?.textContent.includes('2 models')")
+        await expect(page.locator("#qc-status")).to_contain_text(live)
         return page
 
     return opened

@@ -85,6 +85,16 @@ async def test_a_reload_brings_back_models_and_conversation(open_tab: NewPage, r
     await expect(ring.verdict).to_be_visible()
 
 
+async def test_a_model_that_stood_alone_makes_room_for_the_second(open_tab: NewPage, rivals: Rivals) -> None:
+    await rivals[1].__aexit__(None, None, None)
+    ring = Ring(await open_tab("compare", "1 model "), "beside")
+    for letter in "ab":
+        await expect(chosen(ring, letter)).to_have_value(RIVALS[0])
+    await rivals[1].__aenter__()
+    await expect(chosen(ring, "b")).to_have_value(RIVALS[1])
+    await expect(chosen(ring, "a")).to_have_value(RIVALS[0])
+
+
 async def test_a_model_that_has_gone_is_still_the_one_that_was_chosen(open_tab: NewPage, rivals: Rivals) -> None:
     ring = await opened(open_tab)
     await ring.fought("one")

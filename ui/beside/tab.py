@@ -94,6 +94,8 @@ class BesideTab(DuelTab):
         names = self.desk.board.models
         if known is None and (duel := self.tables.get(id)):  # a page that comes back to its conversation
             chosen = duel.models
+        elif known and chosen == (*known, *known):  # the only one there was, so nobody's choice
+            chosen = (None, None)
         if known == names:
             return (gr.skip(),) * (2 + len(chosen))
         heads = [self._listed(name or _pick(names, side)) for side, name in enumerate(chosen)]
