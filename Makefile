@@ -43,7 +43,7 @@ compat: $(VENV)/.all ## Drive real clients, each in an environment of its own, a
 	$(BIN)/python -m tests.compat --write
 
 vllm: $(VLLM)/.all ## The laws of engines with vLLM, on the CPU, in an environment of its own (2 GB)
-	VLLM_CPU_KVCACHE_SPACE=2 $(VLLM)/bin/python -m pytest tests/workers/engines/test_laws.py -k vllm --timeout 1200
+	VLLM_CPU_KVCACHE_SPACE=2 $(VLLM)/bin/python -m pytest tests/workers/engines/test_laws.py tests/workers/engines/test_vllm.py -k vllm --timeout 1200
 
 engines: $(VENV)/.all ## The laws of engines and their resumes with the whole small model, and 400 answers under JSON Schemas
 	$(BIN)/python -m pytest tests/workers tests/resume -m long

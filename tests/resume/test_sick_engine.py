@@ -15,34 +15,15 @@ import pytest
 
 from queuechat.errors import EngineDied, Misconfigured, QueuechatError
 from queuechat.protocol import Sampling
-from tests.workers.engines.conftest import started, weights
+from tests.workers.engines.conftest import started
 from tests.workers.engines.driver import GREEDY, Driver
+from tests.workers.engines.sick import CURSED, SOUND, cursed_model, saved, tiny
 from workers.engines.base import Prompt
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-CURSED = 4242  # a token whose embedding is NaN
-SOUND = list(range(10, 20))
 HOT = Sampling(temperature=0.9, top_p=0.9, seed=3, presence_penalty=0.5)
-
-
-def tiny() -> Any:
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
-    config = LlamaConfig(vocab_size=49_152, max_position_embeddings=512, tie_word_embeddings=False, **sizes, **heads)
-    return LlamaForCausalLM(config)
-
-
-def saved(model: Any, folder: Path) -> Path:
-    from transformers import AutoTokenizer
-
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(weights()).save_pretrained(folder)
-    return folder
 
 
 def engine_of(folder: Path) -> Any:
@@ -53,11 +34,7 @@ def engine_of(folder: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def cursed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model file in which one token's embedding is not a number."""
-    model = tiny()
-    with torch.no_grad():
-        model.model.embed_tokens.weight[CURSED] = torch.nan
-    return saved(model, tmp_path_factory.mktemp("cursed"))
+    return cursed_model(tmp_path_factory.mktemp("cursed"))
 
 
 @pytest.fixture(scope="module")

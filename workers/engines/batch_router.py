@@ -18,13 +18,9 @@ from transformers.generation.continuous_batching.requests import RequestStatus
 from queuechat.errors import EngineDied, InvalidRequest, QueuechatError
 from workers.engines.batch_sampler import BatchSampler
 from workers.engines.hf_model import computes
+from workers.engines.no_numbers import NO_NUMBERS, NO_NUMBERS_HERE
 
-NO_NUMBERS = (
-    "the model computes NaN or infinity instead of logits: its weights are damaged, or its numbers grow beyond what "
-    "the dtype holds (float16 is the narrowest; try bfloat16 or float32)"
-)
 STUCK = "the answer cannot go on under its grammar, which may be too complex"
-NO_NUMBERS_HERE = "the model computes NaN or infinity instead of logits for this request"
 
 Sink = Callable[[Sequence[Any], Mapping[str, QueuechatError]], None]
 

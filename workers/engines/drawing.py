@@ -11,9 +11,10 @@ from torch import Tensor
 
 from queuechat.errors import InvalidRequest
 from workers.engines.base import Prompt
-from workers.engines.batch_router import NO_NUMBERS_HERE, STUCK
+from workers.engines.batch_router import STUCK
 from workers.engines.batch_sampler import Said
 from workers.engines.constraint import Masks
+from workers.engines.no_numbers import NO_NUMBERS_HERE
 from workers.logprobs import likelihoods
 from workers.sampling import History, needs_history, shaped
 

@@ -22,11 +22,11 @@ from queuechat.errors import ContextLengthExceeded, EngineDied, InvalidRequest, 
 from queuechat.protocol import Logprob
 from workers.engines.base import Caps, Finished, Prompt, Step, Tokens, Vocabulary, refuse_beyond, refuse_unknown
 from workers.engines.batch_manager import compiler_of
-from workers.engines.batch_router import NO_NUMBERS
 from workers.engines.batch_sequence import logprob_of
 from workers.engines.constraint import KINDS, Compiler
 from workers.engines.drawing import Drawn, Output
 from workers.engines.hf_model import Loaded, computes
+from workers.engines.no_numbers import NO_NUMBERS
 from workers.engines.pulse import feel
 from workers.sampling import refuse_unusable
 

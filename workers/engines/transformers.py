@@ -23,13 +23,13 @@ from queuechat.protocol import Logprob
 from workers.engines.adapters import adapters_of
 from workers.engines.base import Caps, Finished, Prompt, Step, Vocabulary, refuse_beyond, refuse_unknown
 from workers.engines.batch_manager import compiler_of, manager_of, warm_up
-from workers.engines.batch_router import NO_NUMBERS, NO_NUMBERS_HERE
 from workers.engines.batch_sampler import Row
 from workers.engines.batch_sequence import Sequence as Running
 from workers.engines.batch_sequence import logprob_of
 from workers.engines.constraint import KINDS, Compiler
 from workers.engines.hf_model import Loaded, cache_plan, computes, load, mean_pooled
 from workers.engines.hf_scores import has_plain_head, scores_of
+from workers.engines.no_numbers import NO_NUMBERS, NO_NUMBERS_HERE
 from workers.engines.pulse import feel
 from workers.sampling import refuse_unusable
 

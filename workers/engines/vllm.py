@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import torch
 from transformers import AutoTokenizer, GenerationConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.inputs import TokensPrompt
@@ -23,11 +24,13 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from queuechat.errors import EngineDied, InvalidRequest, Misconfigured, QueuechatError, UnsupportedParameter
-from queuechat.protocol import GrammarKind
+from queuechat.protocol import GrammarKind, Logprob
 from workers.engines.base import Caps, Finished, Prompt, Step, Tokens, Vocabulary, refuse_beyond, refuse_unknown
 from workers.engines.hf_vocabulary import HFVocabulary
 from workers.engines.matching import ByteMatcher
+from workers.engines.no_numbers import NO_NUMBERS_HERE
 from workers.engines.trial import trials
+from workers.engines.vllm_numbers import count_them, tell_of_them
 from workers.engines.vllm_request import logprob_of, params_of, refuse_no_number, refuse_unheard, says_again
 
 log = logging.getLogger(__name__)
@@ -52,6 +55,7 @@ def _cannot_compile() -> bool:
     if not current_platform.is_cpu() or shutil.which(os.environ.get("CXX", "g++")):
         return False
     log.warning("vLLM runs uncompiled, a tenth slower: there is no C++ compiler here (apt-get install g++, or set CXX)")
+    os.environ["TORCH_COMPILE_DISABLE"] = "1"  # log probabilities are compiled even where the model is not to be
     return True
 
 
@@ -84,6 +88,8 @@ class VllmEngine:
         self._events: Step = []
         self._wake = asyncio.Event()
         self._admitted = 0
+        self._told = False
+        self._broken: set[str] = set()
         self._dead = "it was not started"
 
     def start(self) -> None:
@@ -102,10 +108,13 @@ class VllmEngine:
                 disable_log_stats=True,
                 **self._args,
             )
+            count_them()
             self._llm = AsyncLLM.from_engine_args(args)
         except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
             raise Misconfigured(f"vLLM cannot serve {self._source}: {error}") from error
+        tell_of_them(self._llm, self._broken.add)
         config = self._llm.model_config
+        self._told = config.dtype == torch.float16  # the only one narrow enough for infinity without a NaN
         self._size = int(config.get_vocab_size())
         self.vocabulary = HFVocabulary(tokenizer, self._ends(), self._size)
         self.caps = Caps(
@@ -193,6 +202,8 @@ class VllmEngine:
                 self._end(str(error))
             else:
                 self._finish(running, "error", f"vLLM fails on this request ({type(error).__name__})")
+        finally:
+            self._broken.discard(name)
 
     async def _generate(self, running: Running, name: str) -> None:
         prompt = running.prompt
@@ -202,9 +213,11 @@ class VllmEngine:
         again = says_again(prompt)
         running.again = prompt.prefix_ids if again else ()
         ids = [*prompt.prompt_ids, *(() if again else prompt.prefix_ids)]
-        async for output in self._llm.generate(TokensPrompt(prompt_token_ids=ids), params_of(prompt), name):
+        async for output in self._llm.generate(TokensPrompt(prompt_token_ids=ids), params_of(prompt, self._told), name):
             if self._live.get(prompt.id) is not running:
                 return  # aborted, and there is more to come
+            if name in self._broken:
+                raise QueuechatError(NO_NUMBERS_HERE)
             self._take(running, output.outputs[0])
 
     def _take(self, running: Running, said: Any) -> None:
@@ -216,9 +229,10 @@ class VllmEngine:
             raise QueuechatError(_ELSEWHERE)
         running.again = running.again[len(repeated) :]
         if fresh := ids[len(repeated) :]:
-            told = zip(said.logprobs[len(repeated) :], fresh, strict=True)
-            wanted, bytes_of = prompt.logprobs, self.vocabulary.bytes_of
-            logprobs = [] if wanted is None else [logprob_of(one, id, wanted, bytes_of) for one, id in told]
+            logprobs: list[Logprob] = []
+            if (wanted := prompt.logprobs) is not None:
+                told = zip(said.logprobs[len(repeated) :], fresh, strict=True)
+                logprobs = [logprob_of(one, id, wanted, self.vocabulary.bytes_of) for one, id in told]
             self._post(Tokens(prompt.id, running.at, fresh, logprobs))
             running.at += len(fresh)
         if said.finish_reason in ("stop", "length"):

@@ -13,6 +13,7 @@ from queuechat.errors import QueuechatError, UnsupportedParameter
 from queuechat.protocol import Grammar, Logprob, Sampling
 from workers.engines.base import Prompt
 from workers.engines.llamacpp_request import seed
+from workers.engines.no_numbers import NO_NUMBERS_HERE
 from workers.sampling import COLDEST, refuse_unusable
 from workers.text.grammar import lark_of
 
@@ -39,8 +40,8 @@ def says_again(prompt: Prompt) -> bool:
     return bool(prompt.prefix_ids) and bool(prompt.grammar or sampling.presence_penalty or sampling.frequency_penalty)
 
 
-def params_of(prompt: Prompt) -> SamplingParams:
-    """How vLLM is to draw. Log probabilities are always asked for, since they tell whether there were numbers."""
+def params_of(prompt: Prompt, told: bool) -> SamplingParams:
+    """How vLLM is to draw; `told` of each token's log probability, whether or not the prompt asks for it."""
     sampling, again = prompt.sampling, says_again(prompt)
     before = 0 if again else len(prompt.prefix_ids)
     return SamplingParams(
@@ -56,7 +57,7 @@ def params_of(prompt: Prompt) -> SamplingParams:
         max_tokens=prompt.max_new - before,
         stop_token_ids=sorted(prompt.stop_ids),
         ignore_eos=True,  # the ends are among the stop ids, where they are wanted
-        logprobs=prompt.logprobs or 0,
+        logprobs=0 if told and prompt.logprobs is None else prompt.logprobs,
         detokenize=False,
         output_kind=RequestOutputKind.DELTA,
         structured_outputs=_held_to(prompt.grammar),
@@ -69,8 +70,8 @@ def _held_to(grammar: Grammar | None) -> StructuredOutputsParams | None:
 
 def refuse_no_number(logprobs: list[Mapping[int, Any]] | None, ids: list[int]) -> None:
     """Raises QueuechatError for tokens that were not drawn from numbers."""
-    if not all(math.isfinite(told[id].logprob) for told, id in zip(logprobs or (), ids, strict=True)):
-        raise QueuechatError("the model computes NaN or infinity instead of logits for this request")
+    if logprobs and not all(math.isfinite(told[id].logprob) for told, id in zip(logprobs, ids, strict=True)):
+        raise QueuechatError(NO_NUMBERS_HERE)
 
 
 def logprob_of(told: Mapping[int, Any], id: int, wanted: int, bytes_of: Callable[[int], bytes]) -> Logprob:
