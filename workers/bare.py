@@ -21,6 +21,7 @@ from queuechat.protocol import Job, Sampling
 from workers.building import build, speech_of
 from workers.engines.base import Engine, Finished, Prompt, Step, Tokens
 from workers.models import Spec
+from workers.passing import in_passing
 from workers.prompting import Speech, prompt_of
 
 _DELIVERED = ("stop", "length")
@@ -88,8 +89,8 @@ def _first(waiting: Iterator[Prompt], count: int) -> Iterator[Prompt]:
 
 async def _main(answers: BinaryIO) -> None:
     spec = Spec.decode(await asyncio.to_thread(sys.stdin.buffer.readline))
-    engine = await asyncio.to_thread(build, spec)
-    await asyncio.to_thread(engine.start)
+    engine = await in_passing(build, spec)
+    await in_passing(engine.start)
     driver = Driver(engine, speech_of(engine, spec))
     answers.write(b"{}\n")
     while line := await asyncio.to_thread(sys.stdin.buffer.readline):

@@ -13,6 +13,7 @@ from typing import TypeVar, cast
 from queuechat.errors import EngineDied, QueuechatError
 from queuechat.protocol import Logprob
 from workers.engines.base import Engine, Scorer
+from workers.passing import in_passing
 from workers.prompting import Speech, is_short
 from workers.running import Embedding, Generation, Reading
 
@@ -47,7 +48,7 @@ class Beside:
         self._tasks: set[asyncio.Task[None]] = set()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reading")
         self._long = asyncio.Lock()
-        self._computing = ThreadPoolExecutor(1, thread_name_prefix="beside")  # the engine does one after the other
+        self._computing = asyncio.Lock()  # the engine does one after the other
         self._last_score: tuple[Sequence[int], int, list[Logprob]] = ((), 0, [])
 
     def __len__(self) -> int:
@@ -62,8 +63,7 @@ class Beside:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for threads in (self._readers, self._computing):
-            threads.shutdown(wait=False, cancel_futures=True)
+        self._readers.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self, held: Aside) -> None:
         try:
@@ -88,7 +88,7 @@ class Beside:
         for at in range(held.offset, len(inputs), _EMBED_BATCH):
             if held.over:
                 return
-            held.add(await _within(self._computing, self._engine.embed, inputs[at : at + _EMBED_BATCH]))
+            held.add(await self._compute(self._engine.embed, inputs[at : at + _EMBED_BATCH]))
             self._progressed(held)
         held.finished()
 
@@ -96,20 +96,20 @@ class Beside:
         job = held.claim.job
         async with nullcontext() if is_short(job, _LONG) else self._long:
             if not held.over:
-                held.add(await _within(self._readers, self._speech.read, job))
+                held.add(await asyncio.get_running_loop().run_in_executor(self._readers, self._speech.read, job))
         held.finished()
 
     async def _score(self, held: Generation) -> None:
         alternatives = held.claim.job.prompt_logprobs or 0
-        held.scored(await _within(self._computing, self._score_of, held.prompt.prompt_ids, alternatives))
+        held.scored(await self._compute(self._score_of, held.prompt.prompt_ids, alternatives))
         self._scored(held)
 
+    async def _compute(self, work: Callable[..., T], *args: object) -> T:
+        async with self._computing:
+            return await in_passing(work, *args)
+
     def _score_of(self, ids: Sequence[int], alternatives: int) -> list[Logprob]:
-        """In the one thread that scores. The choices of a request come one after the other, with the same prompt."""
+        """Never twice at a time. The choices of a request come one after the other, with the same prompt."""
         if self._last_score[:2] != (ids, alternatives):
             self._last_score = (ids, alternatives, cast(Scorer, self._engine).score(ids, alternatives))
         return self._last_score[2]
-
-
-async def _within(threads: ThreadPoolExecutor, work: Callable[..., T], *args: object) -> T:
-    return await asyncio.get_running_loop().run_in_executor(threads, work, *args)

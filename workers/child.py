@@ -28,6 +28,7 @@ from workers.building import build, speech_of
 from workers.consumer import Consumer
 from workers.engines.base import Caps, Engine
 from workers.models import Spec
+from workers.passing import in_passing
 from workers.places import Places
 from workers.process import EX_CONFIG, EX_ENGINE
 from workers.prompting import Speech
@@ -59,10 +60,10 @@ class Child:
         spec = self._spec
         listening = asyncio.create_task(self._listen(commands), name="commands")
         chat_format(spec.chat_template, "", "")  # what is wrong with it is told before a model is loaded for minutes
-        engine = await asyncio.to_thread(build, spec)
+        engine = await in_passing(build, spec)
         try:
             bus = await Bus(spec.redis_url, patience_s=math.inf).open()
-            await asyncio.to_thread(engine.start)
+            await in_passing(engine.start)
             speech = speech_of(engine, spec)
             self._consumers = self._consumers_of(bus, engine, speech)
             self._tell(self._ready(engine) | _told(engine.caps, speech))

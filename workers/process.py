@@ -65,7 +65,7 @@ class EngineProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=sys.stderr,
                 pass_fds=[write_fd],
-                env={**waiting(os.environ), **os.environ},
+                env={**waiting(os.environ, spec.engine), **os.environ},
                 start_new_session=True,
             )
         finally:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-#: Of libgomp, which both torch and llama.cpp use: so many turns of a loop, then sleep.
-_SHORT_SPIN = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
+_TURNS = 1000  # of libgomp's loop, which both torch and llama.cpp wait in; then they sleep
+#: Between two operators torch is in Python, which takes longer than what llama.cpp does between two parts of its graph.
+_LONGER = {"transformers": 2500}
 
 
-def waiting(environ: Mapping[str, str]) -> dict[str, str]:
+def waiting(environ: Mapping[str, str], engine: str = "") -> dict[str, str]:
     """What to add to an environment before OpenMP is loaded; nothing where somebody has chosen."""
-    return {} if _SHORT_SPIN.keys() & environ.keys() else dict(_SHORT_SPIN)
+    spin = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": str(_LONGER.get(engine, _TURNS))}
+    return {} if spin.keys() & environ.keys() else spin

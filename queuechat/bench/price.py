@@ -16,6 +16,7 @@ import orjson
 from queuechat.bench.stack import this_code
 from queuechat.bench.workload import Ask
 from queuechat.errors import Misconfigured
+from workers.models import Spec
 from workers.waiting import waiting
 
 _LINE = 1 << 24  # bytes of a round at most
@@ -54,19 +55,19 @@ class Bare:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def running(cls, spec: bytes) -> AsyncIterator[Bare]:
+    async def running(cls, spec: Spec) -> AsyncIterator[Bare]:
         """Raises Misconfigured when the engine does not start; its own lines say why."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "workers.bare"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env={**waiting(os.environ), **this_code()},
+            env={**waiting(os.environ, spec.engine), **this_code()},
             limit=_LINE,
             start_new_session=True,
         )
         bare = cls(process)
         try:
-            await bare._ask(spec)
+            await bare._ask(spec.encode())
             yield bare
         finally:
             with contextlib.suppress(ProcessLookupError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from queuechat.bench.price import Bare, Price
@@ -22,13 +24,13 @@ async def test_an_engine_is_driven_alone_and_behind_a_queue_in_turn(cli: Cli) ->
 
 
 async def test_what_an_engine_alone_does_is_bounded_by_its_own_speed() -> None:
-    async with Bare.running(resolve("echo", echo_rate=200.0).encode()) as bare:
+    async with Bare.running(resolve("echo", echo_rate=200.0)) as bare:
         assert 0 < await bare.run([Ask("hi", 20)] * 4, 4, 0.0) <= 4 * 200 * 1.25
 
 
 async def test_an_engine_that_cannot_be_built_is_told_of() -> None:
     with pytest.raises(Misconfigured, match="has ended"):
-        async with Bare.running(b"{}"):
+        async with Bare.running(replace(resolve("echo"), engine="llamacpp", source="/nowhere.gguf")):
             pass
 
 

@@ -79,7 +79,7 @@ async def _priced(load: Load, spec: Spec, plan: Plan, rounds: int) -> Price:
     from queuechat.bench.target import Target
 
     bare_rounds, queued_rounds = [], []
-    async with Bare.running(spec.encode()) as bare, running(plan) as stack:
+    async with Bare.running(spec) as bare, running(plan) as stack:
         targets = [Target(url, _NAME, extra=load.extra() | {"ignore_eos": True}) for url in stack.urls]
         for number in range(rounds):
             asks, warm_up = load.asks(seed_offset=number)
