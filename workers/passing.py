@@ -1,8 +1,8 @@
 """Work that is done once, in a thread that ends with it.
 
 OpenMP gives every thread that computes a team of its own and keeps it while that thread lives. Once all teams together
-are larger than the machine, libgomp lets none of them spin: an engine's threads then sleep at every operator and have to
-be woken, because the thread that loaded the model long ago is still there.
+are larger than the machine, libgomp lets none of them spin: an engine's threads then sleep at every operator and have
+to be woken, because the thread that loaded the model long ago is still there.
 """
 
 from __future__ import annotations
