@@ -85,14 +85,36 @@ async def test_a_reload_brings_back_models_and_conversation(open_tab: NewPage, r
     await expect(ring.verdict).to_be_visible()
 
 
-async def test_a_model_that_stood_alone_makes_room_for_the_second(open_tab: NewPage, rivals: Rivals) -> None:
+async def alone(open_tab: NewPage, rivals: Rivals) -> Ring:
+    """The tab, opened while the page's server knows the first model only."""
+    before = await opened(open_tab)
     await rivals[1].__aexit__(None, None, None)
+    await expect(before.page.locator("#qc-status")).to_contain_text("1 model ")
     ring = Ring(await open_tab("compare", "1 model "), "beside")
     for letter in "ab":
         await expect(chosen(ring, letter)).to_have_value(RIVALS[0])
+    return ring
+
+
+async def test_a_model_that_stood_alone_makes_room_for_the_second(open_tab: NewPage, rivals: Rivals) -> None:
+    ring = await alone(open_tab, rivals)
     await rivals[1].__aenter__()
     await expect(chosen(ring, "b")).to_have_value(RIVALS[1])
     await expect(chosen(ring, "a")).to_have_value(RIVALS[0])
+
+
+async def test_a_model_that_has_answered_on_both_sides_stays_when_another_comes(
+    open_tab: NewPage, rivals: Rivals
+) -> None:
+    ring = await alone(open_tab, rivals)
+    await ring.fought("one")
+    await rivals[1].__aenter__()
+    await expect(ring.page.locator("#qc-status")).to_contain_text("2 models")
+    await chosen(ring, "b").click()
+    await expect(ring.page.get_by_role("option", name=RIVALS[1])).to_be_visible()
+    await ring.page.keyboard.press("Escape")
+    for letter in "ab":
+        await expect(chosen(ring, letter)).to_have_value(RIVALS[0])
 
 
 async def test_a_model_that_has_gone_is_still_the_one_that_was_chosen(open_tab: NewPage, rivals: Rivals) -> None:

@@ -92,9 +92,9 @@ class BesideTab(DuelTab):
 
     def refresh(self, known: list[str] | None, id: Any, *chosen: str | None) -> tuple[Any, ...]:
         names = self.desk.board.models
-        if known is None and (duel := self.tables.get(id)):  # a page that comes back to its conversation
-            chosen = duel.models
-        elif known and chosen == (*known, *known):  # the only one there was, so nobody's choice
+        if duel := self.tables.get(id):
+            chosen = duel.models if known is None else chosen  # a page that comes back to its conversation
+        elif known and len(names) > 1 and chosen == (*known, *known):  # the only one there was, so nobody's choice
             chosen = (None, None)
         if known == names:
             return (gr.skip(),) * (2 + len(chosen))

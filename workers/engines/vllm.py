@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -114,7 +114,7 @@ class VllmEngine:
             raise Misconfigured(f"vLLM cannot serve {self._source}: {error}") from error
         tell_of_them(self._llm, self._broken.add)
         config = self._llm.model_config
-        self._told = config.dtype == torch.float16  # the only one narrow enough for infinity without a NaN
+        self._told = config.dtype == torch.float16  # sound weights make infinity without a NaN in no other
         self._size = int(config.get_vocab_size())
         self.vocabulary = HFVocabulary(tokenizer, self._ends(), self._size)
         self.caps = Caps(
@@ -213,12 +213,14 @@ class VllmEngine:
         again = says_again(prompt)
         running.again = prompt.prefix_ids if again else ()
         ids = [*prompt.prompt_ids, *(() if again else prompt.prefix_ids)]
-        async for output in self._llm.generate(TokensPrompt(prompt_token_ids=ids), params_of(prompt, self._told), name):
-            if self._live.get(prompt.id) is not running:
-                return  # aborted, and there is more to come
-            if name in self._broken:
-                raise QueuechatError(NO_NUMBERS_HERE)
-            self._take(running, output.outputs[0])
+        params = params_of(prompt, self._told)
+        async with aclosing(self._llm.generate(TokensPrompt(prompt_token_ids=ids), params, name)) as outputs:
+            async for output in outputs:
+                if self._live.get(prompt.id) is not running:
+                    return  # aborted, and there is more to come
+                if name in self._broken:
+                    raise QueuechatError(NO_NUMBERS_HERE)
+                self._take(running, output.outputs[0])
 
     def _take(self, running: Running, said: Any) -> None:
         prompt, ids = running.prompt, list(said.token_ids)

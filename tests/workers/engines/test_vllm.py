@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,26 @@ from workers.engines.base import Prompt
 pytest.importorskip("vllm", reason="vLLM lives in an environment of its own: make vllm")
 
 
-async def engine_of(folder: Path, dtype: str) -> Driver:
+@asynccontextmanager
+async def running(folder: Path, dtype: str) -> AsyncIterator[Driver]:
     """Uncompiled: a compiler would take a minute for a model that is used for a second."""
     from workers.engines.vllm import VllmEngine
 
     engine: Any = VllmEngine(str(folder), dtype=dtype, max_running=8, max_context=256)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CXX", "no-compiler")
-        return await started("vllm", engine)
+        patch.setenv("TORCH_COMPILE_DISABLE", "0")  # the engine sets it, and an engine after it should find it unset
+        driver = await started("vllm", engine)
+    try:
+        yield driver
+    finally:
+        await driver.close()
 
 
 @pytest.fixture(scope="module")
 async def cursed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Driver]:
-    driver = await engine_of(cursed_model(tmp_path_factory.mktemp("cursed")), "float32")
-    yield driver
-    await driver.close()
+    async with running(cursed_model(tmp_path_factory.mktemp("cursed")), "float32") as driver:
+        yield driver
 
 
 async def test_a_request_whose_logits_are_no_numbers_ends_with_an_error_and_the_others_go_on(cursed: Driver) -> None:
@@ -53,8 +59,8 @@ async def test_log_probabilities_and_sampling_need_no_compiler(cursed: Driver) -
 
 
 async def test_logits_beyond_float16_are_no_numbers(tmp_path: Path) -> None:
-    driver = await engine_of(boundless_model(tmp_path), "float16")
-    ends = [said.end for said in await driver.run(*(Prompt(str(n), [n, *SOUND], 4, sampling=GREEDY) for n in range(8)))]
+    async with running(boundless_model(tmp_path), "float16") as driver:
+        prompts = [Prompt(str(n), [n, *SOUND], 4, sampling=GREEDY) for n in range(8)]
+        ends = [said.end for said in await driver.run(*prompts)]
     assert {end.reason for end in ends} >= {"error"}
     assert all("infinity" in end.error for end in ends if end.reason == "error")
-    await driver.close()
