@@ -22,7 +22,7 @@ class Terminal:
     """`async with Terminal(url, folder, "top") as terminal` runs the command until it ends, or is left."""
 
     def __init__(self, url: str, folder: Path, *arguments: str, size: tuple[int, int] = (130, 40)):
-        self._arguments, self._size = arguments, size
+        self._arguments, self._size = arguments, size  # columns, lines
         self._env = {"PATH": os.defpath, "HOME": str(folder), "QUEUECHAT_STATE_DIR": str(folder), "TERM": "xterm"}
         self._env |= {"QUEUECHAT_REDIS_URL": url, "LANG": "C.UTF-8"}
         self._written = asyncio.Event()
@@ -59,14 +59,19 @@ class Terminal:
 
     @property
     def screen(self) -> list[str]:
-        """The lines of the last picture that is complete: the next one has begun, or nothing more has come."""
-        pictures = self.output.split(_HOME)
-        return _CONTROL.sub("", pictures[-1]).splitlines() if len(pictures) > 1 else []
+        """The lines of the last picture that is complete: it fills the terminal, or the next one has begun."""
+        _, *pictures = self.output.split(_HOME)
+        last = [_CONTROL.sub("", picture).splitlines() for picture in pictures[-2:]]
+        columns, lines = self._size
+        if last and not (len(last[-1]) == lines and len(last[-1][-1]) >= columns):
+            last.pop()
+        return last[-1] if last else []
 
     def press(self, keys: str) -> None:
         os.write(self._ours, keys.encode())
 
     def resize(self, columns: int, lines: int) -> None:
+        self._size = columns, lines
         fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def now_modes(self) -> list[Any]:

@@ -98,7 +98,7 @@ async def test_the_oldest_job_is_cancelled_after_a_yes_and_not_after_a_no(url: s
             await terminal.until(f"Cancel the oldest job, {first}")
             terminal.press("y")
             await terminal.until(f"{first} cancelled")
-            await terminal.until(lambda lines: not any(line.startswith(first) for line in lines))
+            await terminal.until(lambda lines: not any(line.startswith(first) for line in lines[:-1]))
         assert (await bus.depth("m")).waiting == 1
 
 
