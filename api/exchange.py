@@ -6,6 +6,9 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
+
+from prometheus_client import Histogram
 
 from api.house import House, Ticket
 from api.rating import headers_of
@@ -174,14 +177,18 @@ class Exchange:
 
     def _hear(self, index: int, chunk: Chunk) -> None:
         """What is read again was counted when it was made."""
-        metrics, model, now = self._house.metrics, self._order.model, time.monotonic()
+        now = time.monotonic()
         if not self._worded and not self.replayed:
-            metrics.ttft.labels(model).observe(self._age())
+            self._house.metrics.ttft.labels(self._order.model).observe(self._age())
         self._worded = True
         before = self._heard.get(index)
         if before is not None and chunk.count and not (self.replayed or self._order.embeds):
-            metrics.gaps.labels(model).observe((now - before) / -(-chunk.count // self._order.unit))
+            self._gaps.observe((now - before) / -(-chunk.count // self._order.unit))
         self._heard[index] = now
+
+    @cached_property
+    def _gaps(self) -> Histogram:
+        return self._house.metrics.gaps.labels(self._order.model)  # looked up once, not for each token
 
     def _end(self, index: int, end: End) -> None:
         self.tally.add(index, end)

@@ -81,11 +81,19 @@ class Server(uvicorn.Server):
         )
         self._app = app
         self._settings = settings
+        self._over = asyncio.Event()
 
     @property
     def house(self) -> House:
         house: House = self._app.state.house
         return house
+
+    async def main_loop(self) -> None:
+        """As uvicorn's, which looks ten times a second whether it is to end; the date header is renewed each second."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._over.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -110,6 +118,7 @@ class Server(uvicorn.Server):
         if self.should_exit:
             self.house.drain.hurry()
         self.should_exit = True
+        self._over.set()
         self.house.drain.begin()
 
     @contextlib.contextmanager

@@ -68,6 +68,7 @@ class Answer:
         self.outlives = outlives
         self.replayed = False  #: whether an earlier request has started these jobs
         self.cursors = [_Cursor(id) for id in ids]
+        self._open = len(ids)  # of them have not ended
         self._subscriptions: list[Subscription] = []
         self._inbox: deque[tuple[int, bytes]] = deque()
         self._news: list[tuple[int, Event]] = []
@@ -77,7 +78,7 @@ class Answer:
 
     @property
     def ended(self) -> bool:
-        return all(cursor.ended for cursor in self.cursors)
+        return not self._open
 
     @property
     def tokens(self) -> int:
@@ -197,7 +198,8 @@ class Answer:
                 index, raw = self._inbox.popleft()
                 self._accept(index, decode_event(raw), events)
             for index, cursor in enumerate(self.cursors):
-                await self._catch_up(index, cursor, events)
+                if cursor.lost or cursor.short or cursor.stale:
+                    await self._catch_up(index, cursor, events)
         except (StateLost, StreamDiverged) as failure:
             if not events:
                 raise
@@ -209,7 +211,7 @@ class Answer:
             raise StateLost("the request is gone from Redis (it was flushed, or lost its disk)")
         if cursor.short:
             raise StreamDiverged(f"the request has ended with fewer than the {cursor.next} tokens that were delivered")
-        if cursor.stale and not cursor.ended:
+        if not cursor.ended:
             await self._fill(index, events)
 
     def _accept(self, index: int, event: Chunk | End, events: list[tuple[int, Event]]) -> None:
@@ -232,6 +234,7 @@ class Answer:
             cursor.hash.update(event.hashed)
         else:
             cursor.ended = True
+            self._open -= 1
         events.append((index, event))
 
     async def _fill(self, index: int, events: list[tuple[int, Event]]) -> None:

@@ -102,7 +102,7 @@ class Job:
             raise ValueError(f"not a job of this release: {error}") from error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take twice as long to make, and there is one for every token
 class Chunk:
     """Tokens [offset, offset + count) of an answer, and the text that they add.
 
@@ -212,7 +212,7 @@ def decode_event(raw: bytes) -> Chunk | End:
     body = load(raw)
     verdict = body.get("end")
     if verdict is None:
-        logprobs, prompt = ([Logprob.unpack(packed) for packed in body.get(key, [])] for key in "lp")
+        logprobs, prompt = _unpacked(body.get("l")), _unpacked(body.get("p"))
         return Chunk(body["o"], body["n"], body.get("t", ""), body.get("i", []), body.get("v", ""), logprobs, prompt)
     return End(
         reason=Reason(verdict["reason"]),
@@ -223,9 +223,13 @@ def decode_event(raw: bytes) -> Chunk | End:
         times=Times(*body["at"]),
         read=Read(**verdict["read"]) if "read" in verdict else None,
         stop=verdict.get("stop", ""),
-        prompt=[Logprob.unpack(packed) for packed in verdict.get("prompt", [])],
+        prompt=_unpacked(verdict.get("prompt")),
         generated=verdict.get("generated"),
     )
+
+
+def _unpacked(packed: list[list[Any]] | None) -> list[Logprob]:
+    return [Logprob.unpack(one) for one in packed] if packed else []
 
 
 def new_id() -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.asyncio.client import PubSub
 
 from queuechat.bus.connection import LISTEN_TIMEOUT_S, Connection, heeding
@@ -99,6 +100,8 @@ class Listener:
             try:
                 while True:
                     await self._dispatch(await self._pubsub.parse_response(block=True))
+                    for response in _arrived(self._pubsub):
+                        await self._dispatch(response)
             except FOREIGN as error:
                 log.warning("pub/sub connection lost (%s); reconnecting", error)
             except Exception:  # a bug; but a process whose listener is dead would serve nobody and not know it
@@ -139,3 +142,18 @@ class Listener:
             if kind == b"subscribe":
                 for subscription in list(self._subscriptions.get(channel, ())):
                     subscription.in_force()
+
+
+def _arrived(pubsub: PubSub) -> Iterator[list[bytes]]:
+    """What came along with the last response: redis-py takes each through its layers of retries and timeouts, which
+    costs as much as all that is done with a message.
+
+    Raises:
+        RedisError: an answer that is an error.
+    """
+    assert pubsub.connection
+    reader = pubsub.connection._parser._reader  # there is no public way to what has arrived
+    while (response := reader.gets()) is not NOT_ENOUGH_DATA:
+        if isinstance(response, Exception):
+            raise response
+        yield response

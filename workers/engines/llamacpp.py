@@ -7,7 +7,6 @@ distribution, not bit for bit.
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import queue
 import shutil
@@ -23,6 +22,7 @@ from typing import Any, Literal
 from queuechat.errors import EngineDied, Misconfigured, QueuechatError
 from queuechat.protocol import GrammarKind
 from workers.engines.base import Caps, Finished, Prompt, Step, Tokens, Vocabulary, refuse_beyond, refuse_unknown
+from workers.engines.gathering import Gathering
 from workers.engines.gguf_metadata import read_metadata
 from workers.engines.gguf_vocabulary import GgufVocabulary, ServerTokenizer
 from workers.engines.llamacpp_embedder import Embedder
@@ -35,7 +35,6 @@ DEFAULT_RUNNING = 8
 DEFAULT_CONTEXT = 4096  #: tokens a sequence; the cache of all slots is allocated at start
 _GRAMMARS: frozenset[GrammarKind] = frozenset({"json_schema", "json_object", "regex", "choice", "lark"})
 _BATCH = 512  #: tokens of prompts in one step, for which all who decode must wait
-_JOIN_S = 0.004  #: for so long the first token of a step waits for the others, which are drawn one after another
 
 
 class LlamaCppEngine:
@@ -65,10 +64,9 @@ class LlamaCppEngine:
         self._slots: list[threading.Thread] = []
         self._grammars = ThreadPoolExecutor(PROCESSES, thread_name_prefix="grammar")
         self._waiting: queue.SimpleQueue[Running | None] = queue.SimpleQueue()
+        self._gathering = Gathering()
         self._lock = threading.RLock()  # of all below
         self._live: dict[str, Running] = {}
-        self._events: Step = []
-        self._wake: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
         self._ended = "not started"
 
     def start(self) -> None:
@@ -138,20 +136,8 @@ class LlamaCppEngine:
             if sequence := self._live.get(id):
                 self._finish(sequence, "cancelled")
 
-    async def steps(self) -> AsyncIterator[Step]:
-        wake = asyncio.Event()
-        self._wake = asyncio.get_running_loop(), wake
-        while True:
-            wake.clear()
-            with self._lock:
-                step, self._events = self._events, []
-                ended = self._ended
-            if step:
-                yield step
-            elif ended:
-                return
-            else:
-                await wake.wait()
+    def steps(self) -> AsyncIterator[Step]:
+        return self._gathering.steps()
 
     def embed(self, batch: Sequence[Sequence[int]]) -> list[list[float]]:
         if self._ended or self._embedder is None:
@@ -220,6 +206,7 @@ class LlamaCppEngine:
             return True
         if tokens := sequence.tokens(result, self._gguf):
             self._deliver(sequence, tokens)
+            self._gathering.join()
         sequence.native = result["choices"][0]["finish_reason"]
         return sequence.over
 
@@ -266,7 +253,7 @@ class LlamaCppEngine:
             self._ended = self._ended or why
             for sequence in list(self._live.values()):
                 self._finish(sequence, "error", f"llama.cpp ended: {why}", retryable=True)
-            self._notify()
+            self._gathering.end()
 
     def _finish(
         self,
@@ -283,14 +270,5 @@ class LlamaCppEngine:
                 self._post(Finished(sequence.prompt.id, reason, error, retryable, param))
 
     def _post(self, event: Tokens | Finished) -> None:
-        self._events.append(event)
         goes_on = isinstance(event, Tokens) and event.offset > len(self._live[event.id].prompt.prefix_ids)
-        if not goes_on or len(self._events) >= len(self._live):
-            self._notify()
-        elif len(self._events) == 1:
-            self._notify(_JOIN_S)
-
-    def _notify(self, delay_s: float = 0.0) -> None:
-        if self._wake is not None and not self._wake[0].is_closed():
-            loop, wake = self._wake
-            loop.call_soon_threadsafe(*((loop.call_later, delay_s, wake.set) if delay_s else (wake.set,)))
+        self._gathering.post(event, of=len(self._live) if goes_on else 0)

@@ -76,7 +76,8 @@ class Transcript:
         """
         if self._stopped:
             return Delta("", 0, True)
-        end = next((k for k, id in enumerate(ids) if id in self._stop_ids), None) if self._stop_ids else None
+        stops = not self._stop_ids.isdisjoint(ids)
+        end = next(k for k, id in enumerate(ids) if id in self._stop_ids) if stops else None
         text, taken = self._take(list(ids[:end]))
         if end is not None and not self._stopped:
             self._stopped = True
