@@ -232,7 +232,7 @@ class Answer:
         if isinstance(event, Chunk):
             cursor.next = event.end
             cursor.hash.update(event.hashed)
-        else:
+        elif not cursor.ended:
             cursor.ended = True
             self._open -= 1
         events.append((index, event))

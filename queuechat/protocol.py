@@ -1,4 +1,4 @@
-"""The wire: what API, UI and workers say to each other. Frozen values, orjson in and out, a version byte first.
+"""The wire: what API, UI and workers say to each other. Values, orjson in and out, a version byte first.
 
 A `Job` asks for one sequence (one choice of a request) or one list of embeddings. What comes back is a run of
 `Chunk`s whose offsets are contiguous from 0, then exactly one `End`. An offset counts tokens (of an answer) or items

@@ -67,6 +67,7 @@ class LlamaCppEngine:
         self._gathering = Gathering()
         self._lock = threading.RLock()  # of all below
         self._live: dict[str, Running] = {}
+        self._speaking = 0  # of them have said something, and have a token in each step
         self._ended = "not started"
 
     def start(self) -> None:
@@ -224,7 +225,7 @@ class LlamaCppEngine:
             if news:
                 ids = [id for id, _ in news]
                 logprobs = [logprob for _, logprob in news if logprob is not None]
-                self._post(Tokens(prompt.id, sequence.offset, ids, logprobs))
+                self._gathering.post(Tokens(prompt.id, sequence.offset, ids, logprobs), of=self._begun(sequence))
                 sequence.offset += len(ids)
             if sequence.offset >= prompt.max_new:
                 self._finish(sequence, "length")
@@ -267,8 +268,13 @@ class LlamaCppEngine:
             if not sequence.over:
                 sequence.over = True
                 self._live.pop(sequence.prompt.id, None)
-                self._post(Finished(sequence.prompt.id, reason, error, retryable, param))
+                self._speaking -= sequence.spoken
+                self._gathering.post(Finished(sequence.prompt.id, reason, error, retryable, param), of=0)
 
-    def _post(self, event: Tokens | Finished) -> None:
-        goes_on = isinstance(event, Tokens) and event.offset > len(self._live[event.id].prompt.prefix_ids)
-        self._gathering.post(event, of=len(self._live) if goes_on else 0)
+    def _begun(self, sequence: Running) -> int:
+        """For how many tokens those of this sequence wait: its first ones for none."""
+        if sequence.spoken:
+            return self._speaking
+        sequence.spoken = True
+        self._speaking += 1
+        return 0

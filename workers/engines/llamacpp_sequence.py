@@ -32,6 +32,7 @@ class Running:
     offset: int
     decoded: int = 0
     native: str | None = None  # llama.cpp's finish_reason
+    spoken: bool = False  # its first tokens are out
     over: bool = False  # its Finished is out
     again: Sequence[int] = ()
     matcher: ByteMatcher | None = None

@@ -3,83 +3,117 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from typing import TypeVar
 
 import pytest
 
 from workers.engines import gathering
-from workers.engines.base import Finished, Tokens
+from workers.engines.base import Step, Tokens
 from workers.engines.gathering import Gathering
 
+T = TypeVar("T")
 
-def tokens(id: str, offset: int = 1) -> Tokens:
-    return Tokens(id, offset, [7])
+_NEVER_S = 20  # what is not so is known before, and threads that a failure leaves behind end
 
 
-def in_thread(gathering: Gathering, event: Tokens | Finished, of: int) -> threading.Thread:
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody who waits for the others gives up."""
+    monkeypatch.setattr(gathering, "_JOIN_S", _NEVER_S)
+
+
+def tokens(id: str) -> Tokens:
+    return Tokens(id, 1, [7])
+
+
+def names(step: Step) -> list[str]:
+    return sorted(event.id for event in step)
+
+
+async def soon(coming: Awaitable[T]) -> T:
+    return await asyncio.wait_for(coming, _NEVER_S / 2)
+
+
+async def in_thread(made: Gathering, id: str, of: int) -> asyncio.Task[None]:
+    """What a thread of llama.cpp does with a token; returns once it is posted."""
+    posted, loop = asyncio.Event(), asyncio.get_running_loop()
+
     def post() -> None:
-        gathering.post(event, of=of)
-        gathering.join()
+        made.post(tokens(id), of=of)
+        loop.call_soon_threadsafe(posted.set)
+        made.join()
 
-    thread = threading.Thread(target=post)
-    thread.start()
+    thread = asyncio.create_task(asyncio.to_thread(post))
+    await posted.wait()
     return thread
 
 
-async def test_what_is_posted_by_all_who_run_is_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gathering, "_JOIN_S", 1)
+class Taken:
+    """The steps of a gathering as they are taken."""
+
+    def __init__(self, made: Gathering):
+        self.steps: asyncio.Queue[Step] = asyncio.Queue()
+        self._task = asyncio.create_task(self._take(made.steps()))
+
+    async def _take(self, steps: AsyncIterator[Step]) -> None:
+        async for step in steps:
+            self.steps.put_nowait(step)
+
+    async def over(self) -> None:
+        await self._task
+
+
+@pytest.mark.usefixtures("patient")
+async def test_the_tokens_of_a_step_wait_for_the_last_of_them() -> None:
     made = Gathering()
-    steps = made.steps()
-    coming = asyncio.ensure_future(anext(steps))
-    threads = [in_thread(made, tokens(str(n)), of=3) for n in range(3)]
-    assert sorted(event.id for event in await coming) == ["0", "1", "2"]
-    for thread in threads:
-        thread.join()
+    taken = Taken(made)
+    first = await in_thread(made, "a", of=3)
+    second = await in_thread(made, "b", of=3)
+    await soon(second)  # only who was first waits
+    assert taken.steps.empty()
+    assert not first.done()
+    await in_thread(made, "c", of=3)
+    assert names(await soon(taken.steps.get())) == ["a", "b", "c"]
+    await soon(first)
 
 
-async def test_who_waits_for_one_that_says_nothing_does_not_wait_for_ever() -> None:
+async def test_one_that_says_nothing_is_not_waited_for_for_ever() -> None:
     made = Gathering()
-    threads = [in_thread(made, tokens(str(n)), of=3) for n in range(2)]
-    found = [event.id async for event in _events(made, 2)]
-    assert sorted(found) == ["0", "1"]
-    for thread in threads:
-        thread.join()
+    taken = Taken(made)
+    await in_thread(made, "a", of=2)
+    assert names(await soon(taken.steps.get())) == ["a"]
 
 
-async def test_an_end_takes_along_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gathering, "_JOIN_S", 3600)  # nobody else wakes the loop
+@pytest.mark.usefixtures("patient")
+async def test_what_waits_for_nobody_takes_along_what_waits() -> None:
     made = Gathering()
-    made.post(tokens("a"), of=2)
-    made.post(Finished("b", "stop"), of=0)
-    assert [event.id for event in await anext(made.steps())] == ["a", "b"]
+    taken = Taken(made)
+    waiting = await in_thread(made, "a", of=2)
+    made.post(tokens("b"), of=0)
+    assert names(await soon(taken.steps.get())) == ["a", "b"]
+    await soon(waiting)
 
 
-async def test_what_is_posted_while_a_step_is_taken_begins_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gathering, "_JOIN_S", 3600)
+async def test_who_waited_for_a_step_that_was_taken_leaves_the_next_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "_JOIN_S", 0.2)
     made = Gathering()
-    steps = made.steps()
-    made.post(tokens("a"), of=1)
-    assert [event.id for event in await anext(steps)] == ["a"]
-    made.post(tokens("a", 2), of=2)
-    coming = asyncio.ensure_future(anext(steps))
+    taken = Taken(made)
+    waiting = await in_thread(made, "a", of=2)
+    made.post(tokens("b"), of=2)
+    assert names(await soon(taken.steps.get())) == ["a", "b"]
+    made.post(tokens("a"), of=2)  # by no thread that waits
+    await soon(waiting)
     await asyncio.sleep(0)
-    assert not coming.done()
-    made.post(tokens("b", 2), of=2)
-    assert [event.id for event in await coming] == ["a", "b"]
+    assert taken.steps.empty()
 
 
+@pytest.mark.usefixtures("patient")
 async def test_it_ends_after_what_was_posted() -> None:
     made = Gathering()
-    made.post(tokens("a"), of=2)
+    taken = Taken(made)
+    waiting = await in_thread(made, "a", of=2)
     made.end()
-    assert [[event.id for event in step] async for step in made.steps()] == [["a"]]
-
-
-async def _events(made: Gathering, count: int) -> AsyncIterator[Tokens | Finished]:
-    async for step in made.steps():
-        for event in step:
-            count -= 1
-            yield event
-        if not count:
-            return
+    await taken.over()
+    assert names(taken.steps.get_nowait()) == ["a"]
+    await soon(waiting)
