@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 _ERROR_BYTES = 1 << 16  # of an error's body
+_KEPT_BYTES = 1 << 16  # of an answer that are not looked at yet
 _TEXTS = ("content", "reasoning_content", "reasoning")
 
 
@@ -28,6 +29,8 @@ class Reading:
         self.finish_reason: str | None = None
         self.failure: str | None = None  #: the kind of error, in a few words
         self.status = 0
+        self._kept: list[tuple[bytes, float]] = []
+        self._size = 0  # of all that is kept
         self._rest = b""
         self._done = False
 
@@ -35,6 +38,18 @@ class Reading:
         self.status = status
 
     def feed(self, data: bytes, at: float) -> None:
+        """Keep it for the end, or until there is much: what is computed meanwhile slows down a server beside us."""
+        self._kept.append((data, at))
+        self._size += len(data)
+        if self._size > _KEPT_BYTES:
+            self._look()
+
+    def _look(self) -> None:
+        for data, at in self._kept:
+            self._read(data, at)
+        self._kept, self._size = [], 0
+
+    def _read(self, data: bytes, at: float) -> None:
         if self.status != 200:
             self._rest = (self._rest + data)[:_ERROR_BYTES]
             return
@@ -44,7 +59,8 @@ class Reading:
                 self._hear(line[5:].strip(), at)
 
     def end(self) -> None:
-        """The body is over, or the connection."""
+        """The body is over, or the connection. What was told is known from then on."""
+        self._look()
         self._done = self._done or self._rest.strip() == b"data: [DONE]"  # of servers that leave out the last newline
         if self.failure is None and self.status != 200:
             self.failure = f"HTTP {self.status} {_code(self._rest)}".rstrip() if self.status else "no answer"

@@ -46,6 +46,7 @@ async def test_thoughts_and_tool_calls_are_chunks_too() -> None:
     reading.begin(200)
     for part in ({"reasoning_content": "hm"}, {"tool_calls": [{"index": 0}]}, {"content": "a"}, {"role": "assistant"}):
         reading.feed(frame({"choices": [{"delta": part}]}), 1.0)
+    reading.end()
     assert len(reading.times) == 3
 
 
